@@ -13,6 +13,14 @@ from enum import StrEnum
 from typing import Protocol
 
 
+class ProviderOperation(StrEnum):
+    """What can be asked of a provider; each has a circuit of its own, named `PROVIDER:OPERATION`."""
+
+    CREATE_INTENT = "create_intent"
+    RETRIEVE_INTENT = "retrieve_intent"
+    FIND_INTENT = "find_intent"
+
+
 class ProviderStatus(StrEnum):
     """Where a payment intent stands at the provider, in words that no provider owns."""
 
@@ -157,7 +165,14 @@ class Provider(Protocol):
     wrapper only) when the provider was not called.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The provider's name, the first half of its circuits' names."""
+        ...
+
+    async def peek(self, operation: ProviderOperation) -> CallRefusedError | None:
+        """Tell whether a call would be refused now; calls nothing and changes nothing."""
+        ...
 
     async def create_intent(self, request: CreateIntent) -> ProviderIntent | Declined:
         """Create an intent with manual capture; the same `operation_id` never creates a second one."""
