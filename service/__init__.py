@@ -1,0 +1,1 @@
+"""The payment service: intents behind a circuit per provider operation that the whole fleet shares."""
