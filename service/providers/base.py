@@ -1,8 +1,8 @@
 """The port to a payment provider: what the service asks, and every kind of answer there is.
 
-An answer belongs to one of three families, never two: a definite yes (`ProviderIntent`), a definite no (`Declined`, or
-a `ProviderError` with `executed=NO`), and unknown (`executed=UNKNOWN`): the provider may or may not have done it. Whoever
-calls must treat the third as neither of the others.
+An answer belongs to one of three families, never two: a definite yes (`ProviderIntent`), a definite no (`Declined`,
+or a `ProviderError` with `executed=NO`), and unknown (`executed=UNKNOWN`): the provider may or may not have done it.
+Whoever calls must treat the third as neither of the others.
 """
 
 from __future__ import annotations
