@@ -1,0 +1,286 @@
+"""The circuit breaker itself: asks before a call, settles after it, and never stands between a call and its result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from breaker._config import BreakerConfig, check_name
+from breaker._errors import CallNotPermittedError, CallTimeoutError, StoreUnavailableError
+from breaker._events import BreakerEvent, EventKind, Listener
+from breaker._local import LocalLayer
+from breaker._machine import refusal
+from breaker._store import Store
+from breaker._types import Outcome, Permitted, Recorded, Refused, Report, State, Transition
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_log = logging.getLogger("breaker")
+
+# The guards that `async with breaker` opened in the running task, innermost last: one breaker serves many tasks, so
+# what belongs to one call cannot lie on the breaker.
+_open_guards: ContextVar[tuple[_Guard, ...]] = ContextVar("breaker_open_guards", default=())
+
+
+def _every_exception_is_a_failure(error: Exception) -> Outcome:
+    # What another breaker refused was not called, so it says nothing about this dependency.
+    return Outcome.IGNORED if isinstance(error, CallNotPermittedError) else Outcome.FAILURE
+
+
+def _every_result_is_a_success(result: Any) -> Outcome:  # noqa: ARG001
+    return Outcome.SUCCESS
+
+
+class CircuitBreaker:
+    """Guards calls to one dependency, together with every other replica that uses the same name and store.
+
+    Use it as a decorator (`@breaker`), as a block (`async with breaker:`) or by `await breaker.call(function, ...)`. A
+    call that is refused raises `CallNotPermittedError` and was not made. A call that was made keeps its own result:
+    whatever happens to the store, to a listener or to a classifier changes neither the value returned nor the exception
+    raised, and delays it by no more than the store's timeout. A cancelled call counts as nothing; a call that exceeds
+    `call_timeout_seconds` is cancelled, counts as a failure and raises `CallTimeoutError`.
+
+    While the store is away the call is guarded as `on_store_error` says.
+
+    Args:
+        name: The circuit's name; every replica that uses it shares one circuit. 1 to 200 characters without spaces or
+            braces.
+        store: Where the circuit lives.
+        config: When to trip and how to recover.
+        classify_error: Says what an exception means for the circuit; called for `Exception` only. By default each one
+            is a failure, except another breaker's refusal.
+        classify_result: Says what a returned value means; by default a success.
+        replica_id: Who this process is, in the record and in events; by default host name and process id.
+        listeners: Called with each event of this replica, in the event loop; an exception is logged and harms nobody.
+
+    Raises:
+        ConfigError: The name cannot be one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        config: BreakerConfig | None = None,
+        *,
+        classify_error: Callable[[Exception], Outcome] = _every_exception_is_a_failure,
+        classify_result: Callable[[Any], Outcome] = _every_result_is_a_success,
+        replica_id: str | None = None,
+        listeners: Iterable[Listener] = (),
+    ) -> None:
+        self._name = check_name(name)
+        self._store = store
+        self._config = config or BreakerConfig()
+        self._limits = self._config.limits()
+        self._classify_error = classify_error
+        self._classify_result = classify_result
+        self._replica_id = replica_id or f"{socket.gethostname()}-{os.getpid()}"
+        self._listeners = tuple(listeners)
+        self._local = LocalLayer(self._config)
+        # A random beginning keeps the permits of two processes apart, a counter those of one process.
+        self._permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
+        self._reports: set[asyncio.Task[None]] = set()
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._name
+
+    @property
+    def config(self) -> BreakerConfig:
+        """The configuration."""
+        return self._config
+
+    async def call(self, function: Callable[_P, Awaitable[_R]], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Call a coroutine function if the circuit permits it, and return what it returns.
+
+        Raises:
+            CallNotPermittedError: The circuit lets no call through now; the function was not called.
+            CallTimeoutError: The breaker's own timeout passed; the call was cancelled.
+        """
+        async with _Guard(self) as guard:
+            result = await function(*args, **kwargs)
+            guard.judge(result)
+        return result
+
+    def __call__(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
+        """Guard every call of a coroutine function."""
+
+        @functools.wraps(function)
+        async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            return await self.call(function, *args, **kwargs)
+
+        return guarded
+
+    async def __aenter__(self) -> None:
+        guard = _Guard(self)
+        await guard.__aenter__()
+        _open_guards.set((*_open_guards.get(), guard))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        *outer, guard = _open_guards.get()
+        _open_guards.set(tuple(outer))
+        await guard.__aexit__(kind, error, trace)
+
+    async def peek(self) -> CallNotPermittedError | None:
+        """Tell whether a call would be refused now; one read, changes nothing.
+
+        What it says may be old a moment later; only a call itself is decided atomically. While the store is away the
+        local layer answers.
+        """
+        try:
+            seen = await self._store.snapshot(self._name)
+            refused = None if seen is None else refusal(seen, self._limits)
+        except StoreUnavailableError:
+            refused = self._local.refusal()
+        return None if refused is None else CallNotPermittedError(self._name, refused)
+
+    async def _admit(self, permit_id: str) -> tuple[Permitted, bool]:
+        """Return a permit and whether the local layer issued it, or raise."""
+        local = False
+        try:
+            reply = await self._store.acquire(self._name, permit_id, self._limits, self._replica_id)
+            self._local.learn(reply)
+        except StoreUnavailableError:
+            reply, local = self._local.acquire(permit_id), True
+        except asyncio.CancelledError:
+            # The script may have run and given this call a probe's place, whose answer nobody waits for any more.
+            self._send(Report(permit_id=permit_id, generation=0, outcome=Outcome.IGNORED, replica_id=self._replica_id))
+            raise
+        if isinstance(reply, Refused):
+            self._tell(EventKind.REFUSED, reply.state, reply.generation, local=local)
+            raise CallNotPermittedError(self._name, reply)
+        if reply.transition is Transition.HALF_OPENED:
+            self._tell(EventKind.HALF_OPENED, reply.state, reply.generation, local=local)
+        return reply, local
+
+    async def _settle(
+        self, permit_id: str, permit: Permitted, outcome: Outcome, error: BaseException | None, *, local: bool
+    ) -> None:
+        if not permit.reporting.wants(outcome):
+            return
+        report = Report(
+            permit_id=permit_id,
+            generation=permit.generation,
+            outcome=outcome,
+            error="" if error is None else type(error).__name__,
+            replica_id=self._replica_id,
+        )
+        if local:
+            self._note(self._local.record(report), local=True)
+            return
+        if isinstance(error, GeneratorExit):
+            # A coroutine that is being closed must not wait, and may be closed after its loop: the lease heals that.
+            with contextlib.suppress(RuntimeError):
+                self._send(report)
+            return
+        # Awaited, so that the failure that trips has tripped the fleet before its caller is answered; shielded, so that
+        # a caller that goes away meanwhile does not take the report with it.
+        await asyncio.shield(self._send(report))
+
+    def _send(self, report: Report) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._report(report))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+        return task
+
+    async def _report(self, report: Report) -> None:
+        try:
+            recorded = await self._store.record(self._name, report, self._limits)
+        except StoreUnavailableError:
+            # The shared count is lost to this report, and a probe's lease will lapse; the failure still counts here.
+            if report.outcome is Outcome.FAILURE:
+                self._count_locally(report)
+            return
+        except Exception:
+            _log.exception("%s: a report was lost", self._name)
+            return
+        self._local.learn(recorded)
+        self._note(recorded, local=False)
+
+    def _count_locally(self, report: Report) -> None:
+        permit = self._local.acquire(report.permit_id)
+        if isinstance(permit, Permitted):
+            told = Report(
+                permit_id=report.permit_id,
+                generation=permit.generation,
+                outcome=report.outcome,
+                error=report.error,
+                replica_id=report.replica_id,
+            )
+            self._note(self._local.record(told), local=True)
+
+    def _note(self, recorded: Recorded, *, local: bool) -> None:
+        if recorded.transition is not None:
+            self._tell(EventKind(recorded.transition), recorded.state, recorded.generation, local=local)
+
+    def _tell(self, kind: EventKind, state: State, generation: int, *, local: bool) -> None:
+        for listener in self._listeners:
+            try:
+                listener(BreakerEvent(kind=kind, name=self._name, state=state, generation=generation, local=local))
+            except Exception:
+                _log.exception("%s: a listener failed", self._name)
+
+    def _judge_error(self, error: BaseException) -> Outcome:
+        if not isinstance(error, Exception):
+            return Outcome.IGNORED  # Cancelled, or the process is going down: nothing to hold against the dependency.
+        try:
+            return Outcome(self._classify_error(error))
+        except Exception:
+            _log.exception("%s: classify_error failed; the call counts as a failure", self._name)
+            return Outcome.FAILURE
+
+    def _judge_result(self, result: Any) -> Outcome:
+        try:
+            return Outcome(self._classify_result(result))
+        except Exception:
+            _log.exception("%s: classify_result failed; the call counts as a success", self._name)
+            return Outcome.SUCCESS
+
+
+class _Guard:
+    """One guarded call, from asking to settling."""
+
+    __slots__ = ("_breaker", "_deadline", "_local", "_outcome", "_permit", "_permit_id")
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+        self._outcome = Outcome.SUCCESS
+
+    def judge(self, result: Any) -> None:
+        self._outcome = self._breaker._judge_result(result)
+
+    async def __aenter__(self) -> Self:
+        breaker = self._breaker
+        self._permit_id = next(breaker._permit_ids)
+        self._permit, self._local = await breaker._admit(self._permit_id)
+        self._deadline = asyncio.timeout(breaker._config.call_timeout_seconds)
+        await self._deadline.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        breaker = self._breaker
+        try:
+            await self._deadline.__aexit__(kind, error, trace)
+        except TimeoutError as timeout:
+            late = CallTimeoutError(breaker.name, breaker.config.call_timeout_seconds or 0.0)
+            await self._settle(Outcome.FAILURE, late)
+            raise late from timeout
+        await self._settle(self._outcome if error is None else breaker._judge_error(error), error)
+
+    async def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
+        await self._breaker._settle(self._permit_id, self._permit, outcome, error, local=self._local)

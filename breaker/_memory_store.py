@@ -1,0 +1,63 @@
+"""Circuits in this process, for users' tests and for services that run in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from breaker import _machine
+from breaker._types import Limits, Override, Permitted, Recorded, Refused, Report, View
+
+
+class MemoryStore:
+    """Circuits in a dictionary; the same answers as Redis, without a server. Never forgets a circuit.
+
+    Args:
+        clock: Returns the time in seconds; by default that of day, as Redis has it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._records: dict[str, _machine.Record] = {}
+
+    @property
+    def degraded(self) -> bool:
+        """Always False: this store is never away."""
+        return False
+
+    async def acquire(self, name: str, permit_id: str, limits: Limits, replica_id: str) -> Permitted | Refused:  # noqa: ARG002
+        """Ask for leave to make one call."""
+        record, reply = _machine.acquire(self._record_of(name), permit_id, limits, self._now_ms())
+        self._records[name] = record
+        return reply
+
+    async def record(self, name: str, report: Report, limits: Limits) -> Recorded:
+        """Settle a permit."""
+        record, reply = _machine.report(self._record_of(name), report, limits, self._now_ms())
+        if record.generation:
+            self._records[name] = record
+        return reply
+
+    async def snapshot(self, name: str) -> View | None:
+        """Read a circuit."""
+        record = self._records.get(name)
+        return None if record is None else _machine.view(record, self._now_ms())
+
+    async def control(self, name: str, override: Override) -> View:
+        """Carry out an operator's action and return the circuit as it is afterwards."""
+        now_ms = self._now_ms()
+        record = self._records[name] = _machine.control(self._record_of(name), override, now_ms)
+        return _machine.view(record, now_ms)
+
+    async def names(self) -> list[str]:
+        """List every circuit that was ever asked for, sorted."""
+        return sorted(self._records)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    def _record_of(self, name: str) -> _machine.Record:
+        return self._records.get(name, _machine.Record())
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)

@@ -1,0 +1,44 @@
+"""The port to where circuits live."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from breaker._types import Limits, Override, Permitted, Recorded, Refused, Report, View
+
+
+class Store(Protocol):
+    """Where circuits live: Redis for a fleet, memory for tests and single processes.
+
+    Every method is atomic for its circuit and raises `StoreUnavailableError` when the store does not answer in time;
+    what was asked for may then have happened or not.
+    """
+
+    @property
+    def degraded(self) -> bool:
+        """True from the first call that the store failed to answer until the first that it answers again."""
+        ...
+
+    async def acquire(self, name: str, permit_id: str, limits: Limits, replica_id: str) -> Permitted | Refused:
+        """Ask for leave to make one call. Asking twice with one permit id takes at most one place."""
+        ...
+
+    async def record(self, name: str, report: Report, limits: Limits) -> Recorded:
+        """Settle a permit. Settling twice counts once; a stale report changes nothing."""
+        ...
+
+    async def snapshot(self, name: str) -> View | None:
+        """Read a circuit; changes nothing. None when nothing was ever asked of it, or it idled out."""
+        ...
+
+    async def control(self, name: str, override: Override) -> View:
+        """Carry out an operator's action and return the circuit as it is afterwards."""
+        ...
+
+    async def names(self) -> list[str]:
+        """List every circuit that was ever asked for, sorted."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections that the store opened itself."""
+        ...

@@ -1,0 +1,227 @@
+"""The words of the library: states, outcomes, what is asked of a store and what it answers.
+
+Everything here is frozen, and times are integer milliseconds of the store's clock, as in Redis. Seconds appear only in
+what users read and write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """The state of a circuit."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Mode(StrEnum):
+    """Who decides about admission: the machine (`AUTO`), or an operator over its head.
+
+    A mode changes only what is let through. The machine beneath keeps its state and goes on learning from the permits
+    that it issued itself.
+    """
+
+    AUTO = "auto"
+    FORCED_OPEN = "forced_open"
+    FORCED_CLOSED = "forced_closed"
+    METRICS_ONLY = "metrics_only"
+
+
+class Outcome(StrEnum):
+    """How a call ended, as far as the circuit is concerned.
+
+    `IGNORED` settles a permit without counting it: a cancellation, a client's mistake.
+    """
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"
+
+
+class Reporting(StrEnum):
+    """Which outcomes of a permit the store wants to hear; the others would change nothing and are not sent."""
+
+    ALL = "all"
+    COUNTED = "counted"
+    FAILURES = "failures"
+    NOTHING = "nothing"
+
+    def wants(self, outcome: Outcome) -> bool:
+        """Tell whether an outcome is to be reported."""
+        return outcome in _WANTED[self]
+
+
+_WANTED = {
+    Reporting.ALL: frozenset(Outcome),
+    Reporting.COUNTED: frozenset({Outcome.SUCCESS, Outcome.FAILURE}),
+    Reporting.FAILURES: frozenset({Outcome.FAILURE}),
+    Reporting.NOTHING: frozenset[Outcome](),
+}
+
+
+class Transition(StrEnum):
+    """What happened to a circuit, as the events stream names it."""
+
+    TRIPPED = "tripped"
+    HALF_OPENED = "half_opened"
+    REOPENED = "reopened"
+    CLOSED = "closed"
+    MODE_CHANGED = "mode_changed"
+    MODE_EXPIRED = "mode_expired"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """A breaker's configuration as the store needs it: integers, milliseconds, and a text that identifies it."""
+
+    failure_threshold: int
+    cooldown_ms: int
+    probe_limit: int
+    probe_successes: int
+    lease_ms: int
+    idle_ms: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """Leave to make one call, to be settled once.
+
+    Attributes:
+        state: The circuit's state when the permit was issued; `HALF_OPEN` makes the call a probe.
+        generation: The fencing token; a report counts only while the circuit is still in this generation.
+        mode: The operator's mode in force.
+        reporting: Which outcomes are to be reported.
+        transition: `HALF_OPENED` for the call that found the cooldown over.
+    """
+
+    state: State
+    generation: int
+    mode: Mode
+    reporting: Reporting
+    transition: Transition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call must not be made now.
+
+    Attributes:
+        state: The circuit's state.
+        generation: Its generation.
+        mode: The operator's mode in force.
+        reason: `open`, `probing` (the places for probes are taken) or `forced_open`.
+        retry_after_ms: When asking again makes sense: the rest of the cooldown, of a lease or of the mode.
+        last_error: The class of the last failure that was counted.
+    """
+
+    state: State
+    generation: int
+    mode: Mode
+    reason: str
+    retry_after_ms: int
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a report.
+
+    Attributes:
+        applied: False when the report was stale (another generation, a lapsed lease) and changed nothing.
+        state: The circuit's state afterwards.
+        generation: Its generation afterwards.
+        failures: The failures counted in a row.
+        transition: What the report brought about, if anything.
+    """
+
+    applied: bool
+    state: State
+    generation: int
+    failures: int
+    transition: Transition | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How one permitted call ended.
+
+    Attributes:
+        permit_id: The permit's id; for a probe it is the token of its lease.
+        generation: The generation that the permit carries. Zero means that the answer to `acquire` was lost: only a
+            lease held under this permit id is then given back, and only with `IGNORED`.
+        outcome: How the call ended.
+        error: The class name of what went wrong, or an empty text.
+        replica_id: Who reports.
+    """
+
+    permit_id: str
+    generation: int
+    outcome: Outcome
+    error: str = ""
+    replica_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """An operator's action on a circuit.
+
+    Attributes:
+        mode: The mode to set, or None to reset the circuit (closed, nothing counted, mode `AUTO`).
+        reason: Why, for whoever reads the record later.
+        actor: Who.
+        duration_ms: How long the mode holds; zero means until it is changed.
+    """
+
+    mode: Mode | None
+    reason: str
+    actor: str
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A circuit as it was at one moment; all of it is also in the hash that `redis-cli HGETALL` shows.
+
+    Attributes:
+        now_ms: The store's clock when the view was taken; every moment below is on that clock.
+        probes_out: Probes whose lease has not lapsed.
+        probe_until_ms: When the first of those leases lapses; zero when there is none.
+    """
+
+    state: State = State.CLOSED
+    generation: int = 0
+    revision: int = 0
+    failures: int = 0
+    opened_at: str = ""
+    opened_at_ms: int = 0
+    retry_at_ms: int = 0
+    reopens: int = 0
+    probe_successes: int = 0
+    trip_reason: str = ""
+    last_error: str = ""
+    tripped_by: str = ""
+    mode: Mode = Mode.AUTO
+    mode_reason: str = ""
+    mode_actor: str = ""
+    mode_until_ms: int = 0
+    config: str = ""
+    now_ms: int = 0
+    probes_out: int = 0
+    probe_until_ms: int = 0
+
+    @property
+    def retry_after_seconds(self) -> float:
+        """How long until the circuit may let a call through by itself; 0 when it may now, or when nobody can tell."""
+        if self.mode is Mode.FORCED_OPEN:
+            until_ms = self.mode_until_ms
+        elif self.state is State.OPEN:
+            until_ms = self.retry_at_ms
+        else:
+            until_ms = self.probe_until_ms
+        return max(0, until_ms - self.now_ms) / 1000
