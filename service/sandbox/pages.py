@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import secrets
 from html import escape
 from importlib.resources import files
@@ -43,7 +42,6 @@ _OUTCOMES = {
     "succeeded": ("good", "Paid. Thank you."),
     "canceled": ("bad", "This payment was canceled. Nothing was taken."),
 }
-_HOST = re.compile(r"[a-z0-9_.:\[\]-]+", re.ASCII | re.IGNORECASE)  # it becomes part of a header
 _SECRET = "payment_intent_client_secret"  # noqa: S105 - the name of a query parameter
 
 
@@ -100,8 +98,9 @@ def _checkout_page(intent: Intent) -> Response:
         kind, note = ("bad", "The card was declined. You can try again.") if intent["last_payment_error"] else ("", "")
     else:
         kind, note = _OUTCOMES[intent["status"]]
-    back = _way_back(intent)
+    back = _way_back(intent) if note else None  # before the payer chose there is nothing to go back with
     main = _CHECKOUT.substitute(
+        heading="Amount to pay" if payable else "Amount",
         number=escape(number),
         currency=escape(currency),
         rows="".join(_rows(intent)),
@@ -131,9 +130,12 @@ def _page(title: str, main: str, *, kind: str = "", status: int = 200, intent: I
 
 
 def _headers(intent: Intent | None) -> dict[str, str]:
-    """Forbid everything but the page itself; browsers apply `form-action` to where a form's answer redirects, too."""
-    way_back = urlsplit(_way_back(intent) or "") if intent else urlsplit("")
-    targets = f"'self' {way_back.scheme}://{way_back.netloc}" if way_back.netloc else "'self'"
+    """Forbid everything but the page itself.
+
+    Browsers apply `form-action` to every redirect that follows a form, so with a way back to the merchant, who may
+    redirect further (to a login, say), it cannot name the places.
+    """
+    targets = "'self' http: https:" if intent and _way_back(intent) else "'self'"
     policy = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; frame-ancestors 'none'"
     return {
         "Content-Security-Policy": f"{policy}; form-action {targets}",
@@ -153,7 +155,7 @@ def _way_back(intent: Intent) -> str | None:
         url = urlsplit(str(intent["metadata"].get("return_url", "")))
     except ValueError:  # such as a bracket that is not closed
         return None
-    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.netloc):
+    if url.scheme not in {"http", "https"} or not url.hostname:
         return None
     told = {
         "payment_intent": intent["id"],
