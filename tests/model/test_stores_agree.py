@@ -107,7 +107,7 @@ class Circuit(RuleBasedStateMachine):
 
 def _run(kinds: tuple[str, ...], url: str | None, examples: int) -> None:
     chosen = type("Chosen", (Circuit,), {"kinds": kinds, "url": url})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         chosen,
         settings=settings(
             max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)

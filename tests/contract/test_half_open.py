@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+
+from breaker import BreakerConfig, Outcome, State
+from breaker._types import Permitted, Refused, Reporting, Transition
+from tests.contract.circuit import Circuit
+from tests.support.stores import ManualClock
+
+
+@pytest_asyncio.fixture
+async def recovering(circuit: Circuit, clock: ManualClock) -> Circuit:
+    """A circuit that tripped and whose cooldown is over; nobody has asked yet."""
+    await circuit.fail(3)
+    clock.advance(30)
+    return circuit
+
+
+async def test_fifty_callers_one_probe(recovering: Circuit) -> None:
+    """Of fifty callers after the cooldown exactly one is let through; the others learn when its lease lapses."""
+    replies = [await recovering.ask() for _ in range(50)]
+    permitted = [reply for reply in replies if isinstance(reply, Permitted)]
+    refused = [reply for reply in replies if isinstance(reply, Refused)]
+    assert (len(permitted), len(refused)) == (1, 49)
+    assert permitted[0].reporting is Reporting.ALL
+    assert {(reply.reason, reply.retry_after_ms) for reply in refused} == {("probing", 5_000)}
+
+
+async def test_a_successful_probe_closes(recovering: Circuit) -> None:
+    """After one good probe the circuit is closed with nothing counted."""
+    recorded = await recovering.succeed()
+    assert (recorded.state, recorded.transition, recorded.failures) == (State.CLOSED, Transition.CLOSED, 0)
+    seen = await recovering.view()
+    assert (seen.opened_at, seen.retry_at_ms, seen.reopens) == ("", 0, 0)
+
+
+async def test_a_failed_probe_reopens_for_another_cooldown(recovering: Circuit, clock: ManualClock) -> None:
+    """After a bad probe the circuit is open for a whole cooldown again, and counts that it reopened."""
+    recorded = await recovering.fail()
+    assert (recorded.state, recorded.transition) == (State.OPEN, Transition.REOPENED)
+    seen = await recovering.view()
+    assert (seen.reopens, seen.retry_at_ms, seen.trip_reason) == (1, clock.now_ms + 30_000, "probe failed")
+
+
+async def test_an_ignored_probe_gives_its_place_back_at_once(recovering: Circuit) -> None:
+    """A cancelled probe decides nothing and the next caller may probe."""
+    recorded = await recovering.settle(await recovering.permit(), Outcome.IGNORED)
+    assert (recorded.applied, recorded.state) == (True, State.HALF_OPEN)
+    await recovering.permit()
+
+
+async def test_a_silent_prober_is_replaced_when_its_lease_lapses(recovering: Circuit, clock: ManualClock) -> None:
+    """Kill the prober: the next probe comes after the lease, not never, and not before."""
+    await recovering.permit()
+    clock.advance(4.999)
+    assert (await recovering.refusal()).retry_after_ms == 1
+    clock.advance(0.001)
+    await recovering.permit()
+
+
+async def test_refused_callers_do_not_extend_the_lease(recovering: Circuit, clock: ManualClock) -> None:
+    """However many ask meanwhile, the lease lapses when it was going to."""
+    await recovering.permit()
+    for _ in range(5):
+        await recovering.refusal()
+        clock.advance(1)
+    await recovering.permit()
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+async def test_a_probe_that_comes_back_after_its_lease_is_stale(
+    recovering: Circuit, clock: ManualClock, outcome: Outcome
+) -> None:
+    """Once its lease has lapsed, a probe decides nothing, whether or not another has taken its place."""
+    late = await recovering.permit()
+    clock.advance(5)
+    assert not (await recovering.settle(late, outcome)).applied
+    successor = await recovering.permit()
+    assert not (await recovering.settle(late, outcome)).applied
+    assert (await recovering.settle(successor, Outcome.SUCCESS)).state is State.CLOSED
+
+
+async def test_a_result_of_round_one_is_ignored_in_round_two(recovering: Circuit, clock: ManualClock) -> None:
+    """A straggling probe of the first half-open round neither closes nor reopens the second."""
+    first = await recovering.permit()
+    clock.advance(5)
+    await recovering.fail()
+    clock.advance(30)
+    second = await recovering.permit()
+    assert not (await recovering.settle(first, Outcome.SUCCESS)).applied
+    assert (await recovering.view()).state is State.HALF_OPEN
+    assert (await recovering.settle(second, Outcome.SUCCESS)).applied
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
+async def test_a_closed_era_straggler_is_ignored(circuit: Circuit, clock: ManualClock, outcome: Outcome) -> None:
+    """A call from before the trip that ends while half-open, or after closing, changes nothing."""
+    straggler = await circuit.permit()
+    await circuit.fail(3)
+    clock.advance(30)
+    probe = await circuit.permit()
+    assert not (await circuit.settle(straggler, outcome)).applied
+    await circuit.settle(probe, Outcome.SUCCESS)
+    assert not (await circuit.settle(straggler, outcome)).applied
+    assert (await circuit.view()).failures == 0
+
+
+async def test_asking_twice_with_one_permit_takes_one_place(recovering: Circuit, clock: ManualClock) -> None:
+    """An `acquire` whose answer was lost may be repeated: same place, same lease."""
+    await recovering.permit("again")
+    lease_until = (await recovering.view()).probe_until_ms
+    clock.advance(1)
+    await recovering.permit("again")
+    seen = await recovering.view()
+    assert (seen.probes_out, seen.probe_until_ms) == (1, lease_until)
+
+
+async def test_a_probe_whose_answer_was_lost_can_be_given_back(recovering: Circuit) -> None:
+    """Who does not know what it was granted can still return the place, and only the place."""
+    await recovering.permit("lost")
+    assert (await recovering.tell("lost", 0, Outcome.IGNORED)).applied
+    await recovering.permit()
+    assert not (await recovering.tell("lost", 0, Outcome.FAILURE)).applied
+
+
+async def test_several_successes_may_be_asked_for(circuit: Circuit, clock: ManualClock) -> None:
+    """With three probe successes the circuit closes at the third, and a failure in between reopens it."""
+    circuit.limits = BreakerConfig(call_timeout_seconds=4.0, probe_limit=2, probe_successes=3).limits()
+    await circuit.fail(3)
+    clock.advance(30)
+    assert (await circuit.succeed()).state is State.HALF_OPEN
+    pair = await circuit.permit(), await circuit.permit()
+    assert (await circuit.refusal()).reason == "probing"
+    assert (await circuit.settle(pair[0], Outcome.SUCCESS)).state is State.HALF_OPEN
+    assert (await circuit.settle(pair[1], Outcome.SUCCESS)).transition is Transition.CLOSED

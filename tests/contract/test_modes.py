@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from breaker import Mode, Outcome, State
+from breaker._types import Reporting
+from tests.contract.circuit import NAME, Circuit
+from tests.support.stores import ManualClock
+
+
+async def test_forced_open_refuses_whatever_the_state(circuit: Circuit) -> None:
+    """An operator closes the road although the machine beneath is closed; without an end, the pause is a cooldown."""
+    await circuit.set_mode(Mode.FORCED_OPEN)
+    refused = await circuit.refusal()
+    assert (refused.reason, refused.state, refused.retry_after_ms) == ("forced_open", State.CLOSED, 30_000)
+
+
+async def test_forced_open_with_an_end_names_it(circuit: Circuit, clock: ManualClock) -> None:
+    """The rest of the mode is what a refused caller is told; when it is over, calls go through again."""
+    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=600)
+    clock.advance(540)
+    assert (await circuit.refusal()).retry_after_ms == 60_000
+    clock.advance(60)
+    _, permit = await circuit.permit()
+    assert permit.mode is Mode.AUTO
+    assert (await circuit.view()).mode_reason == ""
+
+
+async def test_forced_closed_lets_everything_through_uncounted(circuit: Circuit) -> None:
+    """An operator opens the road although the machine beneath is open; outcomes are not asked for."""
+    await circuit.fail(3)
+    await circuit.set_mode(Mode.FORCED_CLOSED)
+    _, permit = await circuit.permit()
+    assert (permit.state, permit.reporting) == (State.OPEN, Reporting.NOTHING)
+
+
+async def test_metrics_only_watches_without_refusing(circuit: Circuit, clock: ManualClock) -> None:
+    """The machine trips, probes and closes as ever, and what it would refuse goes through."""
+    await circuit.set_mode(Mode.METRICS_ONLY)
+    assert (await circuit.fail(3)).state is State.OPEN
+    assert (await circuit.permit())[1].reporting is Reporting.NOTHING
+    clock.advance(30)
+    probe, beside = await circuit.permit(), await circuit.permit()
+    assert (probe[1].reporting, beside[1].reporting) == (Reporting.ALL, Reporting.NOTHING)
+    assert (await circuit.settle(probe, Outcome.SUCCESS)).state is State.CLOSED
+
+
+async def test_auto_hands_the_circuit_back_as_it_was(circuit: Circuit) -> None:
+    """A mode covers the machine's state, it does not change it."""
+    await circuit.fail(3)
+    opened = await circuit.view()
+    await circuit.set_mode(Mode.FORCED_CLOSED)
+    seen = await circuit.set_mode(Mode.AUTO)
+    assert (seen.state, seen.generation, seen.retry_at_ms) == (State.OPEN, opened.generation, opened.retry_at_ms)
+    assert (await circuit.refusal()).reason == "open"
+
+
+async def test_reset_closes_and_ends_the_mode(circuit: Circuit) -> None:
+    """Whatever the circuit was, a reset makes it closed, with nothing counted, under the machine."""
+    await circuit.fail(3)
+    await circuit.set_mode(Mode.FORCED_OPEN)
+    seen = await circuit.set_mode(None)
+    assert (seen.state, seen.mode, seen.failures, seen.mode_actor) == (State.CLOSED, Mode.AUTO, 0, "")
+    await circuit.permit()
+
+
+async def test_a_mode_can_be_set_before_the_first_call(circuit: Circuit) -> None:
+    """Who knows that a provider will be away need not wait for a call to create the circuit."""
+    seen = await circuit.set_mode(Mode.FORCED_OPEN)
+    assert (seen.mode_reason, seen.mode_actor, seen.state) == ("because", "anna", State.CLOSED)
+    assert await circuit.store.names() == [NAME]
+
+
+async def test_a_mode_that_is_over_is_shown_as_over(circuit: Circuit, clock: ManualClock) -> None:
+    """Reading tells the truth although it writes nothing."""
+    await circuit.set_mode(Mode.METRICS_ONLY, for_seconds=1)
+    clock.advance(1)
+    seen, again = await circuit.view(), await circuit.view()
+    assert (seen.mode, seen.mode_until_ms) == (Mode.AUTO, 0)
+    assert seen == again
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_OPEN, Mode.FORCED_CLOSED])
+async def test_a_forced_mode_does_not_hand_out_probes(circuit: Circuit, clock: ManualClock, mode: Mode) -> None:
+    """While an operator decides, the machine stays where it is."""
+    await circuit.fail(3)
+    clock.advance(30)
+    await circuit.set_mode(mode)
+    await circuit.ask()
+    seen = await circuit.view()
+    assert (seen.state, seen.probes_out) == (State.OPEN, 0)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from breaker import Outcome, Store
+from tests.contract.circuit import NAME, Circuit
+from tests.support.stores import ManualClock
+
+
+async def test_reading_changes_nothing(circuit: Circuit, clock: ManualClock) -> None:
+    """However often a circuit is read, also after its cooldown, it stays as it is."""
+    await circuit.fail(3)
+    clock.advance(60)
+    first = await circuit.view()
+    assert [await circuit.view() for _ in range(3)] == [first] * 3
+
+
+async def test_reading_an_unknown_circuit_creates_nothing(store: Store) -> None:
+    """A name that nobody ever called reads as nothing and is not listed afterwards."""
+    assert await store.snapshot(NAME) is None
+    assert await store.names() == []
+
+
+async def test_names_are_listed_once_and_sorted(store: Store, circuit: Circuit) -> None:
+    """The registry holds every circuit that was called."""
+    for name in ("b", "a", "b"):
+        await store.acquire(name, f"p-{name}", circuit.limits, "replica-1")
+    assert await store.names() == ["a", "b"]
+
+
+async def test_two_circuits_share_nothing(store: Store, circuit: Circuit) -> None:
+    """A name that begins like another is another circuit."""
+    await circuit.fail(3)
+    reply = await store.acquire(f"{NAME}2", "p", circuit.limits, "replica-1")
+    assert reply.state == "closed"
+
+
+async def test_revision_counts_every_change(circuit: Circuit) -> None:
+    """Two views of one circuit can be put in order."""
+    await circuit.permit()
+    revisions = [(await circuit.view()).revision]
+    await circuit.fail()
+    revisions.append((await circuit.view()).revision)
+    await circuit.succeed()
+    revisions.append((await circuit.view()).revision)
+    assert revisions == [1, 2, 3]
+
+
+async def test_a_view_says_how_long_until_the_next_call(circuit: Circuit, clock: ManualClock) -> None:
+    """Open: the rest of the cooldown. Half-open: the rest of the lease. Closed: nothing to wait for."""
+    await circuit.permit()
+    assert (await circuit.view()).retry_after_seconds == 0
+    await circuit.fail(3)
+    clock.advance(10)
+    assert (await circuit.view()).retry_after_seconds == 20
+    clock.advance(20)
+    probe = await circuit.permit()
+    clock.advance(2)
+    assert (await circuit.view()).retry_after_seconds == 3
+    await circuit.settle(probe, Outcome.SUCCESS)
+    assert (await circuit.view()).retry_after_seconds == 0
