@@ -40,7 +40,7 @@ class CreateIntent:
         intent_id: Our public intent id; with the operation id it is stored at the provider, so that both can be found.
         amount: Integer minor units, above zero.
         currency: ISO 4217, upper case.
-        return_url: Where the payer comes back to.
+        return_url: Where the payer comes back to; at most 500 characters, which is what providers store.
     """
 
     operation_id: str
