@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from cryptography.fernet import Fernet
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -18,6 +18,8 @@ PREFIX = "SWITCHGEAR_"
 # RFC 7518 section 3.2: a key for HS256 must be at least as long as the hash.
 MIN_JWT_SECRET_BYTES = 32
 ASYNC_DRIVER = "postgresql+asyncpg://"
+
+_S = TypeVar("_S", bound=BaseSettings)
 
 
 class SettingsError(ValueError):
@@ -77,14 +79,14 @@ class Settings(DatabaseSettings):
     breaker_store_timeout_seconds: Annotated[float, Field(ge=0.01, le=5)] = 0.25
     """How long Redis may take to answer before this replica guards locally."""
 
-    provider_timeout_seconds: Annotated[float, Field(ge=0.05, le=60)] = 4.0
+    provider_timeout_seconds: Annotated[float, Field(ge=0.05, le=30)] = 4.0
     """The total time of one attempt at the provider, from connect to the last byte."""
-    provider_connect_timeout_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
+    provider_connect_timeout_seconds: Annotated[float, Field(ge=0.05, le=30)] = 1.0
     """The part of an attempt that connecting may take."""
     provider_attempts: Annotated[int, Field(ge=1, le=5)] = 2
     """How often one request may try the provider, always with the same key."""
-    request_deadline_seconds: Annotated[float, Field(ge=0.1, le=120)] = 10.0
-    """The time that all provider attempts of one request may take together."""
+    request_deadline_seconds: Annotated[float, Field(ge=0.1, le=30)] = 10.0
+    """The time that all provider attempts of one request may take together; well below the time to settle."""
     require_idempotency_key: bool = False
     """Refuse to create an intent for a request without an `Idempotency-Key`."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=10_485_760)] = 65536
@@ -95,7 +97,7 @@ class Settings(DatabaseSettings):
     stripe_api_key: SecretStr
     """The secret key for Stripe."""
     checkout_url_template: str | None = None
-    """Where a payer confirms, with `{provider_intent_id}` and `{client_secret}` in it; none: no `checkoutUrl`."""
+    """Where a payer confirms, with `{payment_intent}` and `{client_secret}` in it; none: what the provider names."""
 
     jwt_secret: SecretStr | None = None
     """The key of HS256 tokens, at least 32 bytes; either this or `JWKS_URL`."""
@@ -166,8 +168,21 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: One line that says which variable is wrong and how, without its value.
     """
+    return _load(Settings)
+
+
+def load_database_settings() -> DatabaseSettings:
+    """Read from the environment where the database is.
+
+    Raises:
+        SettingsError: One line that says what is wrong.
+    """
+    return _load(DatabaseSettings)
+
+
+def _load(settings: type[_S]) -> _S:
     try:
-        return Settings()
+        return settings()
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
 

@@ -1,0 +1,1 @@
+"""Payment intents: what a payer creates and reads."""
