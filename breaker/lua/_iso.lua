@@ -5,7 +5,8 @@ local function iso(at_ms)
   local era = math.floor(days / 146097)
   local day_of_era = days - era * 146097
   local year_of_era = math.floor(
-    (day_of_era - math.floor(day_of_era / 1460) + math.floor(day_of_era / 36524) - math.floor(day_of_era / 146096)) / 365)
+    (day_of_era - math.floor(day_of_era / 1460) + math.floor(day_of_era / 36524) - math.floor(day_of_era / 146096))
+      / 365)
   local day_of_year = day_of_era - (365 * year_of_era + math.floor(year_of_era / 4) - math.floor(year_of_era / 100))
   local month_index = math.floor((5 * day_of_year + 2) / 153)
   local day = day_of_year - math.floor((153 * month_index + 2) / 5) + 1

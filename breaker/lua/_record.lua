@@ -44,7 +44,7 @@ local function expire(keys, record, now_ms, idle_ms)
   end
 end
 
--- Writes the changes (field to value), counts the revision up, notes the event if there is one, and tells every replica.
+-- Writes the changes (field to value), counts the revision up, notes the event if there is one, tells every replica.
 local function change(keys, record, changes, now_ms, idle_ms, event)
   local pairs_to_set = {}
   for field, value in pairs(changes) do

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from breaker import BreakerConfig, Mode, OnStoreError, Outcome, State
+from breaker._local import LocalLayer
+from breaker._types import Permitted, Recorded, Refused, Report, Reporting
+from tests.support.stores import ManualClock
+
+CONFIG = BreakerConfig(cooldown_seconds=30, call_timeout_seconds=4)
+CLOSED = Permitted(State.CLOSED, 7, Mode.AUTO, Reporting.FAILURES)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that the test moves."""
+    return ManualClock()
+
+
+@pytest.fixture
+def local(clock: ManualClock) -> LocalLayer:
+    """A local layer that knows nothing yet."""
+    return LocalLayer(CONFIG, clock)
+
+
+def fail(local: LocalLayer, permit_id: str) -> Recorded:
+    """Make one call that fails."""
+    permit = local.acquire(permit_id)
+    assert isinstance(permit, Permitted)
+    return local.record(Report(permit_id=permit_id, generation=permit.generation, outcome=Outcome.FAILURE))
+
+
+def test_a_known_open_circuit_stays_refused_until_its_own_deadline(local: LocalLayer, clock: ManualClock) -> None:
+    """What the store said last is honoured: the rest of the cooldown, then one probe of this replica's own."""
+    local.learn(Refused(State.OPEN, 9, Mode.AUTO, "open", 20_000, "ReadTimeout"))
+    clock.advance(15)
+    refused = local.acquire("p1")
+    assert isinstance(refused, Refused)
+    assert (refused.retry_after_ms, refused.last_error) == (5_000, "ReadTimeout")
+    assert local.refusal() == refused
+    clock.advance(5)
+    assert isinstance(local.acquire("p2"), Permitted)
+    assert isinstance(local.acquire("p3"), Refused)
+
+
+def test_a_trip_that_this_replica_reported_is_known(local: LocalLayer, clock: ManualClock) -> None:
+    """The answer to the report that opened the circuit is knowledge as well."""
+    local.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
+    clock.advance(29.999)
+    assert isinstance(local.acquire("p1"), Refused)
+
+
+def test_a_circuit_known_to_be_half_open_lets_one_probe_through(local: LocalLayer) -> None:
+    """Nobody can ask who holds the lease, so this replica probes once for itself."""
+    local.learn(replace(CLOSED, state=State.HALF_OPEN, reporting=Reporting.ALL))
+    assert isinstance(local.acquire("p1"), Permitted)
+    assert isinstance(local.acquire("p2"), Refused)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [(Mode.FORCED_CLOSED, Permitted), (Mode.METRICS_ONLY, Permitted)])
+def test_an_operators_mode_is_kept(local: LocalLayer, mode: Mode, kind: type) -> None:
+    """What an operator let through stays let through."""
+    local.learn(replace(CLOSED, state=State.OPEN, mode=mode, reporting=Reporting.NOTHING))
+    assert isinstance(local.acquire("p1"), kind)
+
+
+def test_a_forced_open_circuit_stays_forced_open(local: LocalLayer, clock: ManualClock) -> None:
+    """What an operator closed off stays closed off, also after the pause that was suggested."""
+    local.learn(Refused(State.CLOSED, 9, Mode.FORCED_OPEN, "forced_open", 30_000, ""))
+    clock.advance(60)
+    refused = local.acquire("p1")
+    assert isinstance(refused, Refused)
+    assert refused.reason == "forced_open"
+
+
+def test_it_trips_by_the_same_policy(local: LocalLayer) -> None:
+    """Three failures in this replica open the circuit for this replica."""
+    local.learn(CLOSED)
+    fail(local, "p1")
+    fail(local, "p2")
+    assert fail(local, "p3").state is State.OPEN
+
+
+def test_the_stores_permits_settle_nothing_here(local: LocalLayer) -> None:
+    """Generations of the store and of this layer cannot be mistaken for each other."""
+    local.learn(CLOSED)
+    local.acquire("p1")
+    told = Report(permit_id="p0", generation=CLOSED.generation, outcome=Outcome.FAILURE)
+    assert not local.record(told).applied
+
+
+def test_an_answer_of_the_store_ends_it(local: LocalLayer) -> None:
+    """What was counted here is dropped as soon as the shared record can be asked again."""
+    for number in range(3):
+        fail(local, f"p{number}")
+    assert local.refusal() is not None
+    local.learn(CLOSED)
+    assert local.refusal() is None
+
+
+def test_permit_lets_everything_through() -> None:
+    """With `permit`, no failure ever refuses while the store is away."""
+    local = LocalLayer(replace(CONFIG, on_store_error=OnStoreError.PERMIT))
+    reply = local.acquire("p1")
+    assert isinstance(reply, Permitted)
+    assert reply.reporting is Reporting.NOTHING
+    assert local.refusal() is None
+
+
+def test_refuse_lets_nothing_through() -> None:
+    """With `refuse`, every call is refused while the store is away, and the reason says so."""
+    local = LocalLayer(replace(CONFIG, on_store_error=OnStoreError.REFUSE))
+    reply = local.acquire("p1")
+    assert isinstance(reply, Refused)
+    assert reply.reason == "store_unavailable"
