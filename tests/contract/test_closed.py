@@ -72,3 +72,9 @@ async def test_the_generation_is_never_below_the_clock(circuit: Circuit, clock: 
     """A circuit that begins again after a loss of data cannot repeat a generation."""
     _, permit = await circuit.permit()
     assert (permit.generation, permit.mode) == (clock.now_ms, Mode.AUTO)
+
+
+async def test_a_lost_answer_of_a_closed_circuit_needs_no_giving_back(circuit: Circuit) -> None:
+    """Where no place was taken, giving one back is stale and changes nothing."""
+    await circuit.permit("lost")
+    assert not (await circuit.tell("lost", 0, Outcome.IGNORED)).applied

@@ -20,6 +20,7 @@ async def test_forced_open_with_an_end_names_it(circuit: Circuit, clock: ManualC
     await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=600)
     clock.advance(540)
     assert (await circuit.refusal()).retry_after_ms == 60_000
+    assert (await circuit.view()).retry_after_seconds == 60.0
     clock.advance(60)
     _, permit = await circuit.permit()
     assert permit.mode is Mode.AUTO

@@ -469,3 +469,44 @@ async def _nothing_left_behind() -> AsyncIterator[None]:
     """No test leaves a task behind."""
     yield
     assert len(asyncio.all_tasks()) <= 2
+
+
+async def test_peek_asks_the_local_layer_while_the_store_is_away(outage: StoreOutage, clock: ManualClock) -> None:
+    """What this replica knows is what it tells."""
+
+    async def away(_: str) -> None:
+        raise StoreUnavailableError
+
+    breaker = CircuitBreaker("c", outage, CONFIG)
+    await trip(breaker)
+    clock.advance(1)
+    outage.snapshot = away  # type: ignore[method-assign, assignment]
+    refusal = await breaker.peek()
+    assert refusal is not None
+    assert refusal.reason == "open"
+
+
+async def test_a_lost_report_of_a_circuit_that_is_open_here_adds_nothing(outage: StoreOutage) -> None:
+    """A straggler whose report is lost while the local layer is open is dropped."""
+    breaker = CircuitBreaker("c", outage, CONFIG)
+    failing = asyncio.Event()
+
+    async def straggles() -> str:
+        await failing.wait()
+        return await fails()
+
+    straggler = asyncio.create_task(breaker.call(straggles))
+    await asyncio.sleep(0)
+    outage.acquire_fails = outage.record_fails = True
+    await trip(breaker)
+    failing.set()
+    with pytest.raises(ProviderDownError):
+        await straggler
+    with pytest.raises(CallNotPermittedError):
+        await breaker.call(works)
+
+
+async def test_a_memory_store_is_never_away(store: MemoryStore) -> None:
+    """It can be closed, and it is never degraded."""
+    await store.aclose()
+    assert not store.degraded
