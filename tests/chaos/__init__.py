@@ -1,0 +1,1 @@
+"""What nobody wishes for, done to the whole system on purpose: `make chaos`."""

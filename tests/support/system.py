@@ -1,0 +1,96 @@
+"""What a user does with a running system: create intents, break the provider, look at the circuit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import redis
+
+from tests.support.processes import LocalRun
+
+CIRCUIT = "breaker:{stripe:create_intent}"
+CREATE_ROUTE = "POST /v1/payment_intents"
+
+
+def intent_body(**changes: Any) -> dict[str, Any]:
+    """A payment that can be created, for a milestone that nobody has paid for yet."""
+    body = {
+        "projectId": "proj_1",
+        "milestoneId": f"m_{uuid4().hex}",
+        "amount": 12_500,
+        "currency": "EUR",
+        "returnUrl": "https://example.org/back",
+    }
+    return body | changes
+
+
+@dataclass(frozen=True)
+class System:
+    """The system's doors, each opened anew for every request, so that requests spread over the replicas."""
+
+    run: LocalRun
+
+    @property
+    def token(self) -> str:
+        return self.run.values["TOKEN"]
+
+    def url(self, path: str) -> str:
+        return self.run.values["API_URL"] + path
+
+    def headers(self, **more: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}", **more}
+
+    def create(self, *, key: str | None = None, **changes: Any) -> httpx.Response:
+        """Ask for a payment intent."""
+        more = {} if key is None else {"Idempotency-Key": key}
+        return self._ask(
+            "POST", self.url("/payments/intents"), headers=self.headers(**more), json=intent_body(**changes)
+        )
+
+    def read(self, intent_id: str) -> httpx.Response:
+        """Read a payment intent."""
+        return self._ask("GET", self.url(f"/payments/intents/{intent_id}"), headers=self.headers())
+
+    def set_fault(self, mode: str, **options: Any) -> None:
+        """Break the provider, or heal it with `none`."""
+        self._sandbox("PUT", "/_sandbox/faults", json={"mode": mode, **options})
+
+    def provider_requests(self) -> int:
+        """How many requests to create an intent have arrived at the provider."""
+        requests: dict[str, int] = self._sandbox("GET", "/_sandbox").json()["requests"]
+        return requests.get(CREATE_ROUTE, 0)
+
+    def effects(self) -> list[dict[str, Any]]:
+        """What has really happened at the provider."""
+        effects: list[dict[str, Any]] = self._sandbox("GET", "/_sandbox/effects").json()
+        return effects
+
+    def circuit(self) -> dict[str, str]:
+        """The circuit's record, as HGETALL shows it."""
+        with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
+            record: dict[str, str] = client.hgetall(CIRCUIT)  # type: ignore[assignment]
+        return record
+
+    def cooldown_is_over(self) -> bool:
+        """Whether the circuit may be probed, by the clock that decides it."""
+        with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
+            seconds, microseconds = client.time()  # type: ignore[misc]
+            retry_at_ms = int(client.hget(CIRCUIT, "retry_at_ms") or 0)  # type: ignore[arg-type]
+        return seconds * 1000 + microseconds // 1000 > retry_at_ms
+
+    def start_over(self) -> None:
+        """Heal the provider and forget its past and every circuit."""
+        self._sandbox("DELETE", "/_sandbox")
+        with redis.Redis.from_url(self.run.values["REDIS_URL"]) as client:
+            client.flushall()
+
+    def _sandbox(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self._ask(method, self.run.values["SANDBOX_URL"] + path, **arguments).raise_for_status()
+
+    @staticmethod
+    def _ask(method: str, url: str, **arguments: Any) -> httpx.Response:
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            return client.request(method, url, **arguments)
