@@ -59,6 +59,14 @@ class Api:
         self._faults = faults
         self._keys = IdempotencyKeys(store)
         self._intents = PaymentIntents(store)
+        self._world = object()
+
+    def start_over(self) -> None:
+        """Forget everything; a request that is still waiting for its turn will find that its world is gone."""
+        self._world = object()
+        self._faults.clear()
+        self._keys.release_all()
+        self._store.clear()
 
     def routes(self) -> list[Route]:
         """List the routes; the order matters, the last ones catch what no other knows."""
@@ -104,8 +112,11 @@ class Api:
             check_names(params, endpoint.declared)
         call = Call(params, Cause(request_id, key), request.path_params.get("id", ""))
         with self._keys.running(claim):
+            world = self._world
             if fault.mode is not Mode.SLOW_DRIP:
                 await asyncio.sleep(fault.delay_seconds)
+            if world is not self._world:
+                raise WireError(503, "api_error", "The sandbox was started over while this request was running.")
             with self._store.transaction():
                 answer = self._execute(endpoint, call, fault)
                 if claim:

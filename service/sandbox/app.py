@@ -26,6 +26,7 @@ def create_app() -> FastAPI:
     """Build the sandbox."""
     store = Store(os.environ.get("SANDBOX_DATABASE") or ":memory:")
     faults = FaultBoard(ENDPOINTS)
+    api = Api(store, faults)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -36,8 +37,8 @@ def create_app() -> FastAPI:
         title="Switchgear provider sandbox",
         lifespan=lifespan,
         openapi_url=None,
-        routes=[*Api(store, faults).routes()],
+        routes=[*api.routes()],
     )
-    app.include_router(control_router(store, faults))
+    app.include_router(control_router(store, faults, api.start_over))
     app.include_router(pages_router(store, PaymentIntents(store)))
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -12,7 +13,7 @@ from service.sandbox.faults import Fault, FaultBoard, UnknownRouteError
 from service.sandbox.store import Store
 
 
-def control_router(store: Store, faults: FaultBoard) -> APIRouter:
+def control_router(store: Store, faults: FaultBoard, start_over: Callable[[], None]) -> APIRouter:
     """Build the routes that tests and curious people use to steer the sandbox."""
     router = APIRouter(prefix="/_sandbox")
 
@@ -45,10 +46,9 @@ def control_router(store: Store, faults: FaultBoard) -> APIRouter:
         return store.effects()
 
     @router.delete("")
-    async def start_over() -> dict[str, Any]:
+    async def forget() -> dict[str, Any]:
         """Forget everything: faults, counts, intents, keys and effects."""
-        faults.clear()
-        store.clear()
+        start_over()
         return state()
 
     return router

@@ -77,4 +77,9 @@ class IdempotencyKeys:
         try:
             yield
         finally:
-            del self._running[claim.account, claim.key]
+            if self._running.get((claim.account, claim.key)) is claim:
+                del self._running[claim.account, claim.key]
+
+    def release_all(self) -> None:
+        """Let go of every key that is in use."""
+        self._running.clear()

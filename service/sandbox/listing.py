@@ -50,9 +50,10 @@ def _created(params: Params) -> dict[str, int]:
     bounds: Params = {"gte": given, "lte": given} if isinstance(given, str) else given
     least, most = [0], [2**62]
     for name in bounds:
-        value = parameters.integer(bounds, name)
+        label = f"created[{name}]"
+        value = parameters.integer({label: bounds[name]}, label)
         if value is None or name not in {"gt", "gte", "lt", "lte"}:
-            raise invalid(f"Invalid created: {name}", param=f"created[{name}]")
+            raise invalid(f"Invalid {label}", param=label)
         if name.startswith("g"):
             least.append(value + (name == "gt"))
         else:

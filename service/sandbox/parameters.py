@@ -24,6 +24,7 @@ def check_names(params: Params, typed_dict: Any) -> None:
         WireError: `parameter_unknown` or `parameter_missing`.
     """
     known = (typed_dict.__required_keys__ | typed_dict.__optional_keys__) - RequestOptions.__optional_keys__
+    known |= {"payment_method_types"}  # versions of the API before the SDK's own have it, and people still send it
     for name in params:
         if name not in known:
             raise invalid(f"Received unknown parameter: {name}", param=name, code="parameter_unknown")
