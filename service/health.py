@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
 
-router = APIRouter(tags=["health"])
+from fastapi import APIRouter, Request
+
+from breaker import Store, StoreUnavailableError
+from service.database import Database, DatabaseUnavailableError
+from service.errors import UnavailableError
+
+# Shorter than the patience of whoever probes; a database that needs longer is no use to a request either.
+DATABASE_TIMEOUT_SECONDS = 1.0
+
+router = APIRouter(tags=["operations"])
 
 
 @router.get("/livez")
@@ -14,6 +23,17 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz() -> dict[str, str]:
-    """Say that requests may be sent here."""
-    return {"status": "ready"}
+async def readyz(request: Request) -> dict[str, str]:
+    """Say whether requests may be sent here: the database must answer, Redis need not."""
+    database: Database = request.state.database
+    store: Store = request.state.store
+    try:
+        async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
+            await database.ping()
+    except (DatabaseUnavailableError, TimeoutError) as error:
+        raise UnavailableError("The database does not answer.", database="away") from error
+    try:
+        await store.names()
+    except StoreUnavailableError:
+        return {"status": "ready", "database": "ok", "redis": "degraded"}
+    return {"status": "ready", "database": "ok", "redis": "ok"}

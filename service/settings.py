@@ -60,7 +60,7 @@ class Settings(DatabaseSettings):
     """The whole service's settings."""
 
     redis_url: SecretStr = Field(validation_alias=_bare("REDIS_URL"))
-    """Where the fleet shares its circuits: `redis://` or `rediss://`."""
+    """Where the fleet shares its circuits: `redis://`, `rediss://` or `unix://`."""
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, validation_alias=_bare("PORT"))
     """The TCP port that the API processes share."""
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(3, validation_alias=_bare("REPLICAS"))
@@ -131,8 +131,8 @@ class Settings(DatabaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://")):
-            message = "must begin with redis:// or rediss://"
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            message = "must begin with redis://, rediss:// or unix://"
             raise ValueError(message)
         return url
 
