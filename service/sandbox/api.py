@@ -77,7 +77,7 @@ class Api:
 
         async def serve(request: Request) -> Response:
             fault = self._faults.arrive(name)
-            return await answer_at_edge(fault) or await self._behind_edge(request, endpoint, fault)
+            return await answer_at_edge(fault, request) or await self._behind_edge(request, endpoint, fault)
 
         return Route(path.replace("{path}", "{path:path}"), serve, methods=[method])
 

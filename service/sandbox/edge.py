@@ -6,8 +6,10 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from fastapi import FastAPI
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -76,7 +78,7 @@ def dripping(response: Response, gap_seconds: float) -> Response:
     return StreamingResponse(drip(), response.status_code, dict(response.headers))
 
 
-async def answer_at_edge(fault: Fault) -> Response | None:
+async def answer_at_edge(fault: Fault, request: Request) -> Response | None:
     """Answer for a fault that strikes before anything is looked at; None if this one does not."""
     match fault.mode:
         case Mode.HANG:
@@ -96,5 +98,9 @@ async def answer_at_edge(fault: Fault) -> Response | None:
             response = HTMLResponse("<html><body><h1>It works!</h1></body></html>\n")
         case _:
             return None
+    # A caller that is still sending when the connection goes sees something else, by chance, than one that has sent.
+    with suppress(ClientDisconnect):
+        async for _ in request.stream():
+            pass
     await asyncio.sleep(fault.delay_seconds)
     return response
