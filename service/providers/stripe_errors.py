@@ -76,13 +76,14 @@ _NO_CONNECTION = Meaning(FailureKind.UNREACHABLE, Executed.NO, Health.SICK, retr
 _POOL_EXHAUSTED = Meaning(FailureKind.OVERLOADED, Executed.NO, Health.SAYS_NOTHING)
 _SILENCE = Meaning(FailureKind.TIMED_OUT, Executed.UNKNOWN, Health.SICK, retry_same_key=True)
 _LOST = Meaning(FailureKind.CONNECTION_LOST, Executed.UNKNOWN, Health.SICK, retry_same_key=True)
-# Also for 4xx that are not Stripe's: most likely nothing was executed, but nobody who could know has said so.
 _NONSENSE = Meaning(FailureKind.BAD_RESPONSE, Executed.UNKNOWN, Health.SICK, retry_same_key=True)
 _REDIRECT = Meaning(FailureKind.BAD_RESPONSE, Executed.UNKNOWN, Health.SICK)
 # The 500 came at the first attempt; all that is stored under the key is that, whatever Stripe's health is now.
 _REPLAYED = Meaning(FailureKind.REPLAYED_ERROR, Executed.UNKNOWN, Health.SAYS_NOTHING)
 # Stripe keeps a 500 of its own under the key, so the same key would only bring it back.
 _STORED_500 = Meaning(FailureKind.SERVER_ERROR, Executed.UNKNOWN, Health.SICK)
+# Also for a 4xx that is not Stripe's: something on the way failed to pass the request on. Most likely nothing was
+# executed, but nobody who could know has said so.
 _SERVER_ERROR = Meaning(FailureKind.SERVER_ERROR, Executed.UNKNOWN, Health.SICK, retry_same_key=True)
 _LIMITED = Meaning(FailureKind.RATE_LIMITED, Executed.NO, Health.SAYS_NOTHING)
 _LIMITED_FOR_NOW = Meaning(FailureKind.RATE_LIMITED, Executed.NO, Health.SAYS_NOTHING, retry_same_key=True)
@@ -108,7 +109,7 @@ _ANSWERED: tuple[tuple[Callable[[Reply], bool], Meaning], ...] = (
     (lambda reply: reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER_ERROR),
     (lambda reply: _is_limit(reply) and _says_when(reply), _LIMITED_FOR_NOW),
     (_is_limit, _LIMITED),
-    (lambda reply: not reply.from_stripe, _NONSENSE),
+    (lambda reply: not reply.from_stripe, _SERVER_ERROR),
     (lambda reply: reply.status == HTTPStatus.CONFLICT, _KEY_IN_USE),
     (lambda reply: isinstance(reply.error, stripe.IdempotencyError), _KEY_REUSED),
     (lambda reply: isinstance(reply.error, (stripe.AuthenticationError, stripe.PermissionError)), _CREDENTIALS),

@@ -27,7 +27,7 @@ _answer: ContextVar[Answer | None] = ContextVar("stripe_answer", default=None)
 
 
 def last_answer() -> Answer | None:
-    """Give the answer to the last request of this task; None when that request got no answer."""
+    """Give the last answer that came in this task since `forget_answer`."""
     return _answer.get()
 
 
@@ -64,7 +64,6 @@ class StripeTransport(stripe.HTTPClient):
         Raises:
             stripe.APIConnectionError: No whole answer came; the cause is httpx's error.
         """
-        forget_answer()
         try:
             response = await self._client.request(method, url, headers=headers, content=post_data)
         except (httpx.RequestError, OSError) as error:

@@ -126,7 +126,7 @@ async def test_find_says_when_there_is_none() -> None:
 async def test_find_that_comes_to_no_end_is_unknown_and_no_sickness() -> None:
     """Behind a thousand intents the search gives up without saying that there is none."""
     page = listing(*(foreign(number) for number in range(100)), more=True)
-    async with playing(page) as wire, stripe_at(wire.url, read_timeout_seconds=5.0) as provider:
+    async with playing(page) as wire, stripe_at(wire.url) as provider:
         with pytest.raises(ProviderError) as failed:
             await provider.find_intent("op_1", created_after=CREATED_AFTER)
     assert (failed.value.executed, failed.value.health) == (Executed.UNKNOWN, Health.HEALTHY)

@@ -66,7 +66,7 @@ ROWS: dict[str, tuple[Move, Meant]] = {
             retry_after_seconds=2.0,
         ),
     ),
-    "409 of a proxy": (answer(409, HTML), NONSENSE),
+    "409 of a proxy": (answer(409, HTML), EDGE),
     "400 same key, other parameters": (
         answer(400, error("idempotency_error")),
         Meant(FailureKind.KEY_REUSED, UNKNOWN, SAYS_NOTHING),
@@ -104,8 +104,8 @@ ROWS: dict[str, tuple[Move, Meant]] = {
     "504 empty": (answer(504), EDGE),
     "401": (answer(401, error("invalid_request_error")), CREDENTIALS),
     "403": (answer(403, error("invalid_request_error")), CREDENTIALS),
-    "401 of a proxy": (answer(401, {"error": {"message": "who are you"}}), NONSENSE),
-    "403 of a firewall": (answer(403, HTML), NONSENSE),
+    "401 of a proxy": (answer(401, {"error": {"message": "who are you", "code": "not_stripes"}}), EDGE),
+    "403 of a firewall": (answer(403, HTML), EDGE),
     "400 validation": (
         answer(400, error("invalid_request_error", code="amount_too_small")),
         Meant(FailureKind.REQUEST_REFUSED, NO, HEALTHY, code="amount_too_small"),
@@ -119,12 +119,12 @@ ROWS: dict[str, tuple[Move, Meant]] = {
         answer(400, error("invalid_request_error", code="payment_intent_unexpected_state")),
         Meant(FailureKind.REQUEST_REFUSED, UNKNOWN, HEALTHY, code="payment_intent_unexpected_state"),
     ),
-    "400 HTML": (answer(400, HTML), NONSENSE),
-    "402 HTML": (answer(402, HTML), NONSENSE),
-    "404 HTML": (answer(404, HTML), NONSENSE),
-    "400 whose error is a word": (answer(400, {"error": "invalid_request"}), NONSENSE),
-    "400 whose error is nothing": (answer(400, {"error": None}), NONSENSE),
-    "400 whose error is a list": (answer(400, {"error": ["no"]}), NONSENSE),
+    "400 HTML": (answer(400, HTML), EDGE),
+    "402 HTML": (answer(402, HTML), EDGE),
+    "404 HTML": (answer(404, HTML), EDGE),
+    "400 whose error is a word": (answer(400, {"error": "invalid_request"}), EDGE),
+    "400 whose error is nothing": (answer(400, {"error": None}), EDGE),
+    "400 whose error is a list": (answer(400, {"error": ["no"]}), EDGE),
     "405 of the provider": (
         answer(405, error("invalid_request_error", code="odd")),
         Meant(FailureKind.BAD_RESPONSE, UNKNOWN, SICK, repeat=True, code="odd"),
@@ -171,7 +171,8 @@ def meaning(failure: ProviderError) -> Meant:
 @pytest.mark.parametrize(("move", "meant"), ROWS.values(), ids=ROWS.keys())
 async def test_failed_create_means_what_the_table_says(move: Move, meant: Meant) -> None:
     """Whatever goes wrong on the wire is classified, asked once, and tells no secret."""
-    async with playing(move) as wire, stripe_at(wire.url) as provider:
+    limits = {"read_timeout_seconds": 0.5} if move is hang else {}
+    async with playing(move) as wire, stripe_at(wire.url, **limits) as provider:
         with pytest.raises(ProviderError) as failed:
             await provider.create_intent(REQUEST)
         assert meaning(failed.value) == meant
@@ -201,7 +202,7 @@ async def test_unknown_host_was_not_executed() -> None:
 async def test_connection_that_is_never_taken_was_not_executed() -> None:
     """A full backlog ends in the connect timeout, and nothing was sent."""
     with full_backlog() as url:
-        async with stripe_at(url, read_timeout_seconds=30.0) as provider:
+        async with stripe_at(url, connect_timeout_seconds=0.2, read_timeout_seconds=300.0) as provider:
             with pytest.raises(ProviderError) as failed:
                 await provider.create_intent(REQUEST)
     assert meaning(failed.value) == Meant(FailureKind.UNREACHABLE, NO, SICK, repeat=True)
@@ -211,7 +212,7 @@ async def test_exhausted_pool_is_ours_and_says_nothing_about_the_provider() -> N
     """A call that finds no free connection was not sent and does not make the provider look sick."""
     async with (
         playing(hang) as wire,
-        stripe_at(wire.url, max_connections=1, read_timeout_seconds=30.0) as provider,
+        stripe_at(wire.url, max_connections=1, connect_timeout_seconds=0.5, read_timeout_seconds=300.0) as provider,
     ):
         first = asyncio.create_task(provider.create_intent(REQUEST))
         await wire.heard.wait()
@@ -225,7 +226,7 @@ async def test_exhausted_pool_is_ours_and_says_nothing_about_the_provider() -> N
 
 async def test_cancellation_passes_through() -> None:
     """A cancelled call is a cancellation, not a failure of the provider."""
-    async with playing(hang) as wire, stripe_at(wire.url, read_timeout_seconds=30.0) as provider:
+    async with playing(hang) as wire, stripe_at(wire.url) as provider:
         call = asyncio.create_task(provider.create_intent(REQUEST))
         await wire.heard.wait()
         call.cancel()
@@ -271,7 +272,7 @@ async def test_words_that_are_no_codes_are_dropped() -> None:
 async def test_concurrent_calls_do_not_mix_up_their_answers() -> None:
     """Each call is judged by its own answer, however many are out."""
     moves = [answer(503, HTML, Request_Id=f"req_{number}") for number in range(20)]
-    async with playing(*moves) as wire, stripe_at(wire.url, read_timeout_seconds=5.0) as provider:
+    async with playing(*moves) as wire, stripe_at(wire.url) as provider:
         failures = await asyncio.gather(*(provider.create_intent(REQUEST) for _ in moves), return_exceptions=True)
     told = {failure.provider_request_id for failure in failures if isinstance(failure, ProviderError)}
     assert told == {f"req_{number}" for number in range(20)}
