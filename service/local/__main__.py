@@ -73,8 +73,8 @@ def _run(plan: Plan) -> None:
         sandbox_port = preferred_port(plan, plan.port + 1)
         sandbox_url = f"http://{LOOPBACK}:{sandbox_port}"
         environment = _environment(plan, redis_url, database_url, sandbox_url)
-        supervisor.start(*servers, fleet.sandbox(logs, environment, sandbox_port))
-        supervisor.run(fleet.migrations(logs, environment))
+        supervisor.start(*servers)
+        supervisor.start(fleet.migrations(logs, environment), fleet.sandbox(logs, environment, sandbox_port))
         port, replicas = fleet.replicas(logs, environment, plan.port, plan.replicas)
         supervisor.start(*replicas)
         api_url = f"http://{LOOPBACK}:{port}"
@@ -122,7 +122,7 @@ def _environment(plan: Plan, redis_url: str, database_url: str, sandbox_url: str
     return {
         "SWITCHGEAR_STRIPE_API_BASE": sandbox_url,
         "SWITCHGEAR_CHECKOUT_URL_TEMPLATE": (
-            sandbox_url + "/checkout/{provider_intent_id}?payment_intent_client_secret={client_secret}"
+            sandbox_url + "/checkout/{payment_intent}?payment_intent_client_secret={client_secret}"
         ),
         **load_secrets(plan.directory / "secrets.json"),
         **os.environ,

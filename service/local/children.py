@@ -32,6 +32,7 @@ class Child:
         sockets: Sockets that it inherits; held open here, so that a restarted process gets the same ones.
         user: Whom to run it as; None means ourselves.
         stop_signal: The signal on which it ends in order.
+        once: It does its work and ends by itself.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Child:
     sockets: tuple[socket.socket, ...] = ()
     user: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    once: bool = False
     process: subprocess.Popen[bytes] | None = None
     _log_start: int = 0
 

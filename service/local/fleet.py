@@ -26,7 +26,8 @@ def migrations(logs: Path, environment: Mapping[str, str]) -> Child:
         command=[sys.executable, "-m", "alembic", "-c", str(PROJECT / "pyproject.toml"), "upgrade", "head"],
         log=logs / "migrations.log",
         environment=environment,
-        is_ready=lambda: False,
+        is_ready=lambda: False,  # it is ready when it has ended well
+        once=True,
     )
 
 

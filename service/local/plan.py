@@ -47,12 +47,17 @@ def read_plan(environment: Mapping[str, str]) -> Plan:
         LocalRunError: A variable makes no sense.
     """
     return Plan(
-        directory=Path(environment.get("SWITCHGEAR_LOCAL_DIR") or ".local").resolve(),
+        directory=local_directory(environment),
         port=_integer(environment, "PORT", DEFAULT_PORT, range(MAX_PORT + 1)),
         replicas=_integer(environment, "REPLICAS", DEFAULT_REPLICAS, range(1, MAX_REPLICAS + 1)),
         redis_url=environment.get("REDIS_URL") or None,
         database_url=environment.get("DATABASE_URL") or None,
     )
+
+
+def local_directory(environment: Mapping[str, str]) -> Path:
+    """Return where a local run keeps its data."""
+    return Path(environment.get("SWITCHGEAR_LOCAL_DIR") or ".local").resolve()
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, allowed: range) -> int:

@@ -59,10 +59,10 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def start(self, *children: Child) -> None:
-        """Start a group at once and wait until each does its work.
+        """Start a group at once and wait until each does its work, or has done it.
 
         Raises:
-            LocalRunError: One ended or was not ready in time.
+            LocalRunError: One failed or was not ready in time.
         """
         self._groups.append(list(children))
         for child in children:
@@ -71,29 +71,12 @@ class Supervisor:
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         waiting = list(children)
         while waiting:
-            for child in waiting:
-                if child.exit_code is not None:
-                    raise LocalRunError(_failure(child, "did not start"))
-            for child in [child for child in waiting if child.is_ready()]:
+            for child in [child for child in waiting if _is_up(child)]:
                 waiting.remove(child)
-                self._say(f"{child.name} is ready")
+                self._say(f"{child.name}: {'done' if child.once else 'ready'}")
             if time.monotonic() > deadline:
                 raise LocalRunError(_failure(waiting[0], "was not ready in time"))
             self._pause()
-
-    def run(self, child: Child) -> None:
-        """Start a child that has an end of its own, and wait for that.
-
-        Raises:
-            LocalRunError: It failed.
-        """
-        self._groups.append([child])
-        child.start()
-        while child.exit_code is None:
-            self._pause()
-        self._groups.pop()
-        if child.exit_code != 0:
-            raise LocalRunError(_failure(child, "failed"))
 
     def watch(self) -> None:
         """Restart what dies, until the end is asked for.
@@ -109,7 +92,7 @@ class Supervisor:
             self._pause()
 
     def _look_after(self, child: Child) -> None:
-        if child.exit_code is None:
+        if child.is_running or child.once:
             return
         deaths, now = self._deaths[child.name], time.monotonic()
         if deaths.restart_at is None:
@@ -149,6 +132,14 @@ class Supervisor:
             for child in running:
                 child.kill()
         self._groups.clear()
+
+
+def _is_up(child: Child) -> bool:
+    if child.exit_code is None:
+        return child.is_ready()
+    if child.once and child.exit_code == 0:
+        return True
+    raise LocalRunError(_failure(child, "failed" if child.once else "did not start"))
 
 
 def _ended(child: Child) -> str:

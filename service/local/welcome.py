@@ -24,7 +24,7 @@ _TEXT = """
 [bold]Three commands to try[/], in another terminal, after `. {env_file}`:
 
   # Create a payment intent; repeat it while the provider is broken, and see 424 turn into 503.
-  curl -i "$API_URL/payments/intents" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\\\
+  curl -i "$API_URL/payments/intents" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
     -d '{{"projectId":"demo","milestoneId":"m-'$(date +%s)'","amount":12500,"currency":"EUR",\
 "returnUrl":"https://example.org/back"}}'
 

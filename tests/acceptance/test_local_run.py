@@ -16,7 +16,7 @@ from tests.support.system import System
 def test_ctrl_c_leaves_no_process_and_the_next_run_finds_the_data() -> None:
     """After Ctrl-C nothing runs any more; a second run reads the first one's payments, by the first one's token."""
     with data_directory() as directory:
-        first = LocalRun(directory)
+        first = LocalRun(directory, REPLICAS="1")
         try:
             first.wait_until_up()
             intent = System(first).create().json()
@@ -32,13 +32,13 @@ def test_ctrl_c_leaves_no_process_and_the_next_run_finds_the_data() -> None:
         finally:
             first.end()
 
-        second = LocalRun(directory)
+        second = LocalRun(directory, REPLICAS="1")
         try:
             second.wait_until_up()
             second.values["TOKEN"] = first.values["TOKEN"]
             answer = System(second).read(intent["intentId"])
             assert answer.status_code == 200
-            assert answer.json() == intent
+            assert answer.json().items() >= intent.items()
         finally:
             second.end()
 
@@ -80,7 +80,7 @@ def test_nonsense_in_the_environment_gives_one_clear_line() -> None:
 def test_refused_setting_is_shown_and_ends_the_run() -> None:
     """A setting that the service refuses ends the run with the service's own words, and leaves no process."""
     with data_directory() as directory:
-        run = LocalRun(directory, SWITCHGEAR_BREAKER_COOLDOWN_SECONDS="soon")
+        run = LocalRun(directory, REPLICAS="1", SWITCHGEAR_BREAKER_COOLDOWN_SECONDS="soon")
 
         assert run.process.wait(timeout=50) == 1
         assert "SWITCHGEAR_BREAKER_COOLDOWN_SECONDS" in run.output

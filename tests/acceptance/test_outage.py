@@ -37,7 +37,7 @@ def test_intent_is_created_and_every_replica_reads_it_back(system: System) -> No
     while seen != REPLICAS:
         answer = system.read(intent["intentId"])
         assert answer.status_code == 200
-        assert answer.json() == intent
+        assert answer.json().items() >= intent.items()
         seen.add(answer.headers["X-Replica-Id"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -84,10 +85,11 @@ class LocalRun:
         """The running child that people call by this name, such as `valkey` or `api-1`."""
         program = _PROGRAMS.get(name)
         for child in psutil.Process(self.process.pid).children():
-            if program is None and child.environ().get("SWITCHGEAR_REPLICA_ID") == name:
-                return child
-            if program is not None and program in " ".join(child.cmdline()):
-                return child
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended; a zombie is such a one as well
+                if program is None and child.environ().get("SWITCHGEAR_REPLICA_ID") == name:
+                    return child
+                if program is not None and program in " ".join(child.cmdline()):
+                    return child
         raise AssertionError(f"{name} does not run")
 
     def interrupt(self) -> int:
