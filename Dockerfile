@@ -5,22 +5,28 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/venv
-COPY requirements/service.txt /tmp/requirements.txt
-# Only wheels, and only those whose hashes are locked: nothing that was downloaded is run while the image is built.
-RUN python -m pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /tmp/requirements.txt \
+# Only wheels, and only those whose hashes are locked: nothing that was downloaded is run before it was checked.
+COPY requirements/service.txt requirements/dev.txt /tmp/
+RUN python -m pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /tmp/service.txt
+# What builds the project's own wheel stays in this stage.
+RUN awk '/^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/,!/\\$/' /tmp/dev.txt > /tmp/build.txt \
+    && python -m pip install --require-hashes --only-binary :all: -r /tmp/build.txt
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY breaker ./breaker
+COPY service ./service
+# Bytecode is written now, because the root file system is read-only when it runs.
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheels . \
+    && python -m pip --python /opt/venv/bin/python install --no-deps --no-index /tmp/wheels/*.whl \
     && /opt/venv/bin/python -m compileall -q /opt/venv
 
 FROM ${PYTHON_IMAGE}
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-WORKDIR /app
 COPY --from=build /opt/venv /opt/venv
-# Alembic reads its settings from pyproject.toml.
+# Alembic finds the migrations through pyproject.toml.
+WORKDIR /app
 COPY pyproject.toml ./
-COPY breaker ./breaker
-COPY service ./service
 COPY migrations ./migrations
-# Written down as bytecode now, because the root file system is read-only when it runs.
-RUN python -m compileall -q /app
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8000

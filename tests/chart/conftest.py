@@ -9,6 +9,7 @@ import pytest
 from tests.chart import helm_binary
 from tests.chart.cases import CASES
 from tests.chart.helm import Helm, Manifest
+from tests.chart.image import Image
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,9 @@ def helm4(helms: dict[str, Helm]) -> Helm:
 def manifests(request: pytest.FixtureRequest, helm4: Helm) -> list[Manifest]:
     """The chart's objects for every case; that both helms render the same ones is a test of its own."""
     return helm4.render(CASES[request.param])
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The project's part of the image, without what belongs to the local run."""
+    return Image.build(tmp_path_factory.mktemp("image"))

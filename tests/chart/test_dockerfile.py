@@ -3,107 +3,72 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shlex
-import shutil
 import subprocess
-import sys
-from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from importlib.metadata import requires
+from pathlib import PurePosixPath
 
-import pytest
+from packaging.requirements import Requirement
 
 from tests.chart.helm import Helm, container, only
-
-ROOT = Path(__file__).parents[2]
-
-
-def _instructions() -> list[tuple[str, str]]:
-    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ")
-    return [(name, rest) for name, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
-
-
-def _arguments(instruction: str) -> list[str]:
-    return [rest for name, rest in _instructions() if name == instruction]
-
-
-def _copied() -> list[str]:
-    """List what the image takes out of the checkout."""
-    return [source for rest in _arguments("COPY") if not rest.startswith("--from") for source in rest.split()[:-1]]
-
-
-def _in_context(path: PurePosixPath) -> bool:
-    """Tell whether .dockerignore lets a file pass: the last pattern that names it or a folder above it decides."""
-    passes = True
-    for line in (ROOT / ".dockerignore").read_text().splitlines():
-        pattern = line.removeprefix("!")
-        if line and not line.startswith("#") and any(fnmatch(str(part), pattern) for part in [path, *path.parents]):
-            passes = line.startswith("!")
-    return passes
-
-
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the image would have in /app."""
-    app = tmp_path_factory.mktemp("app")
-    for source in _copied():
-        for file in [ROOT / source] if (ROOT / source).is_file() else (ROOT / source).rglob("*"):
-            relative = file.relative_to(ROOT)
-            if file.is_file() and _in_context(PurePosixPath(relative.as_posix())):
-                (app / relative).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, app / relative)
-    return app
+from tests.chart.image import ROOT, Image, arguments, copied, in_context
 
 
 def test_everything_copied_exists_and_passes_the_ignore_file() -> None:
     """No COPY fails for want of its source."""
-    assert _copied()
-    for source in _copied():
+    assert copied()
+    for source in copied():
         assert (ROOT / source).exists(), source
-        assert _in_context(PurePosixPath(source)), source
+        assert in_context(PurePosixPath(source)), source
 
 
-def test_dependencies_are_installed_by_hash() -> None:
-    """The image installs the locked file, in which each requirement has its hashes."""
-    (install,) = [rest for rest in _arguments("RUN") if "pip" in rest and "install" in rest]
-    assert "--require-hashes" in install
-    assert "requirements/service.txt /tmp/requirements.txt" in _arguments("COPY")
-    assert "-r /tmp/requirements.txt" in install
+def test_everything_downloaded_is_checked_by_hash() -> None:
+    """The image installs the locked file, in which each requirement has its hashes, and nothing without."""
+    installs = [command for rest in arguments("RUN") for command in rest.split("&&") if " install " in command]
+    assert len(installs) == 3
+    assert all("--require-hashes" in command or "--no-index" in command for command in installs)
+    assert "-r /tmp/service.txt" in installs[0]
     locked = (ROOT / "requirements" / "service.txt").read_text().replace("\\\n", " ")
     requirements = [line for line in locked.splitlines() if line and not line.lstrip().startswith("#")]
     assert requirements
     assert all("--hash=sha256:" in line for line in requirements)
 
 
+def test_wheel_is_built_by_what_is_locked() -> None:
+    """The build takes its backend and all that this needs out of the lock file; pip would refuse an unlocked rest."""
+    (select,) = [rest.partition(">")[0] for rest in arguments("RUN") if rest.startswith("awk")]
+    command = shlex.split(select.replace("/tmp/", "requirements/"))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    taken = set(re.findall(r"^([\w-]+)==", done.stdout, flags=re.MULTILINE))
+    needed = {Requirement(line) for line in requires("hatchling") or []}
+    assert taken == {"hatchling"} | {need.name for need in needed if not need.marker or need.marker.evaluate()}
+
+
 def test_image_runs_as_a_number_that_is_not_root() -> None:
     """Kubernetes can see that the user is not root only when it is a number."""
-    (user,) = _arguments("USER")
+    (user,) = arguments("USER")
     assert all(int(part) > 0 for part in user.split(":"))
 
 
 def test_image_and_chart_start_the_same_server(helm4: Helm) -> None:
     """The image alone serves as it does in the chart, and no entry point stands before the chart's arguments."""
-    (command,) = _arguments("CMD")
+    (command,) = arguments("CMD")
     assert json.loads(command) == container(only(helm4.render({}), "Deployment")["spec"]["template"])["args"]
-    assert not _arguments("ENTRYPOINT")
-    assert "PYTHONUNBUFFERED=1" in shlex.split(_arguments("ENV")[-1])
+    assert not arguments("ENTRYPOINT")
+    assert "PYTHONUNBUFFERED=1" in shlex.split(arguments("ENV")[-1])
 
 
-def test_image_has_nothing_of_the_local_run(image: Path) -> None:
-    """Neither the sandbox nor the local run nor a file that was compiled elsewhere reaches production."""
-    files = {path.relative_to(image).as_posix() for path in image.rglob("*") if path.is_file()}
-    assert {"pyproject.toml", "service/app.py", "breaker/__init__.py"} <= files
-    assert not [file for file in files if file.startswith(("service/sandbox", "service/local", "tests"))]
-    assert not [file for file in files if file.endswith((".pyc", ".env"))]
+def test_image_has_nothing_of_the_local_run(image: Image) -> None:
+    """Neither the sandbox nor the local run nor the tests reach production, and all that serves does."""
+    files = {path.relative_to(image.packages).as_posix() for path in image.packages.rglob("*") if path.is_file()}
+    assert {"service/app.py", "breaker/__init__.py", "breaker/lua/acquire.lua"} <= files
+    assert not [file for file in files if re.match(r"service/(sandbox|local|demo)|tests|.*[.]pyc", file)]
+    assert {path.name for path in image.app.iterdir()} == {"pyproject.toml", "migrations"}
 
 
-def test_service_can_be_imported_from_the_image(image: Path) -> None:
-    """What was left out is missed by nothing that the server imports."""
-    source = "import service.app; print(service.app.__file__)"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", source], cwd=image, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == image / "service" / "app.py"
+def test_server_misses_nothing_that_was_left_out(image: Image) -> None:
+    """The server can be imported from the image's files alone."""
+    with image.start(["python", "-c", "import service.app; print(service.app.__file__)"], {}) as process:
+        printed, _ = process.communicate(timeout=30)
+    assert printed.strip() == str(image.packages / "service" / "app.py")

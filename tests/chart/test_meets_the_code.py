@@ -7,23 +7,14 @@ import re
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from pydantic import AliasChoices
 from starlette.routing import Match
 
 from service.app import create_app
 from service.settings import PREFIX, DatabaseSettings, Settings
 from tests.chart.helm import Helm, Manifest, container, only, pods
+from tests.chart.planted import PLANTED, variables_of
 from tests.chart.test_values import SCHEMA, VALUES
-
-PLANTED = {
-    "DATABASE_URL": "postgresql://pay@database.internal/pay",
-    "REDIS_URL": "redis://cache.internal",
-    "SWITCHGEAR_STRIPE_API_KEY": "sk_test_planted",
-    "SWITCHGEAR_JWT_SECRET": "j" * 32,
-    "SWITCHGEAR_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-    "SWITCHGEAR_REPLICA_ID": "pay-switchgear-5d9c7b8f4-x2x7v",
-}
 
 
 @pytest.fixture
@@ -44,22 +35,15 @@ def _names(settings: type[DatabaseSettings]) -> set[str]:
     return names
 
 
-def _variables(manifests: list[Manifest], pod: Manifest) -> dict[str, str]:
-    """Return what a pod's program finds in its environment, planted secrets in place of real ones."""
-    program = container(pod)
-    variables = {variable["name"]: PLANTED[variable["name"]] for variable in program.get("env", [])}
-    return {**variables, **(only(manifests, "ConfigMap")["data"] if "envFrom" in program else {})}
-
-
 def test_every_variable_is_a_setting(manifests: list[Manifest]) -> None:
     """The service reads each variable that a pod is given, and starts with them."""
-    given = {name for pod in pods(manifests) for name in _variables(manifests, pod)}
+    given = {name for pod in pods(manifests) for name in variables_of(manifests, pod)}
     assert given <= _names(Settings)
 
 
 def test_service_starts_with_what_its_pod_is_given(manifests: list[Manifest], environment: pytest.MonkeyPatch) -> None:
     """The settings accept the pod's variables as they are, in every case."""
-    for name, value in _variables(manifests, only(manifests, "Deployment")["spec"]["template"]).items():
+    for name, value in variables_of(manifests, only(manifests, "Deployment")["spec"]["template"]).items():
         environment.setenv(name, value)
     assert Settings().replica_id == PLANTED["SWITCHGEAR_REPLICA_ID"]
 
@@ -68,7 +52,7 @@ def test_migration_starts_with_what_its_pod_is_given(
     manifests: list[Manifest], environment: pytest.MonkeyPatch
 ) -> None:
     """The migration's settings need nothing but the variables of the Job."""
-    for name, value in _variables(manifests, only(manifests, "Job")["spec"]["template"]).items():
+    for name, value in variables_of(manifests, only(manifests, "Job")["spec"]["template"]).items():
         environment.setenv(name, value)
     assert DatabaseSettings().database_url.get_secret_value().endswith("@database.internal/pay")
 
@@ -76,7 +60,7 @@ def test_migration_starts_with_what_its_pod_is_given(
 def test_chart_and_service_have_the_same_defaults(helm4: Helm, environment: pytest.MonkeyPatch) -> None:
     """A pod of an untouched chart runs as a service without any setting does."""
     manifests = helm4.render({})
-    variables = _variables(manifests, only(manifests, "Deployment")["spec"]["template"])
+    variables = variables_of(manifests, only(manifests, "Deployment")["spec"]["template"])
     for name, value in PLANTED.items():
         environment.setenv(name, value)
     untouched = Settings()

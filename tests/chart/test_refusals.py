@@ -32,6 +32,13 @@ def test_values_that_do_not_fit_together_are_refused(helm: Helm, value: str) -> 
     assert "hunter2" not in done.stderr
 
 
+def test_password_in_the_query_of_the_redis_url_is_refused(helm4: Helm) -> None:
+    """A password does not reach the ConfigMap by the other way that Redis URLs have for it."""
+    done = helm4.template({"existingSecret": SECRET, "redis": {"url": "redis://cache.internal?password=hunter2"}})
+    assert done.returncode != 0
+    assert "redis.url: " in done.stderr
+
+
 def test_every_refusal_of_the_chart_is_tested() -> None:
     """No template can refuse something without a case here that shows it."""
     sources = "".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))

@@ -27,13 +27,29 @@ def test_probes_ask_the_server(manifests: list[Manifest]) -> None:
     }
 
 
-def test_what_the_pods_name_exists(manifests: list[Manifest]) -> None:
-    """The ConfigMap is the chart's own, and so is the ServiceAccount unless it was not to be created."""
-    spec = only(manifests, "Deployment")["spec"]["template"]["spec"]
-    (source,) = spec["containers"][0]["envFrom"]
+def test_pods_read_the_configuration_of_their_release(manifests: list[Manifest]) -> None:
+    """The ConfigMap that the pods name is the one that is rendered."""
+    (source,) = container(only(manifests, "Deployment")["spec"]["template"])["envFrom"]
     assert source == {"configMapRef": {"name": only(manifests, "ConfigMap")["metadata"]["name"]}}
-    accounts = [account["metadata"]["name"] for account in of_kind(manifests, "ServiceAccount")]
-    assert spec["serviceAccountName"] in (accounts or ["default", "payments"])
+
+
+@pytest.mark.parametrize(
+    ("values", "created", "used"),
+    [
+        ({}, ["pay-switchgear"], "pay-switchgear"),
+        ({"name": "payments"}, ["payments"], "payments"),
+        ({"create": False}, [], "default"),
+        ({"create": False, "name": "payments"}, [], "payments"),
+    ],
+    ids=["own", "own_named", "none", "given"],
+)
+def test_pods_use_the_account_that_was_asked_for(
+    helm4: Helm, values: dict[str, Any], created: list[str], used: str
+) -> None:
+    """By default the release has an account of its own; otherwise none is created, and the named one is used."""
+    rendered = helm4.render({"serviceAccount": values})
+    assert [account["metadata"]["name"] for account in of_kind(rendered, "ServiceAccount")] == created
+    assert only(rendered, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == used
 
 
 def test_autoscaler_alone_owns_the_number_of_replicas(manifests: list[Manifest]) -> None:
