@@ -12,6 +12,8 @@ import pytest
 from tests.support.processes import LocalRun, data_directory, local_run, wait_until
 from tests.support.system import System
 
+REPLICAS = {"api-1", "api-2", "api-3"}
+
 
 def test_ctrl_c_leaves_no_process_and_the_next_run_finds_the_data() -> None:
     """After Ctrl-C nothing runs any more; a second run reads the first one's payments, by the first one's token."""
@@ -117,7 +119,8 @@ def test_killed_child_is_started_again(system: System, name: str) -> None:
     killed.send_signal(signal.SIGKILL)
 
     wait_until(lambda: _another_runs(system.run, name, killed.pid), f"{name} runs again")
-    wait_until(lambda: _works(system, intent["intentId"]), "the system works again")
+    working: set[str] = set()
+    wait_until(lambda: _all_work(system, intent["intentId"], working), "every replica works again")
     assert f"{name} was ended by SIGKILL; restarting it" in system.run.output
 
 
@@ -128,11 +131,15 @@ def _another_runs(run: LocalRun, name: str, pid: int) -> bool:
         return False
 
 
-def _works(system: System, intent_id: str) -> bool:
+def _all_work(system: System, intent_id: str, working: set[str]) -> bool:
+    """Ask once more, and say whether every replica has created an intent by now and the old one can be read."""
     try:
-        return system.read(intent_id).status_code == 200 and system.create().status_code == 201
+        created, read = system.create(), system.read(intent_id)
     except httpx.TransportError:
         return False
+    if created.status_code == 201:
+        working.add(created.headers["X-Replica-Id"])
+    return working == REPLICAS and read.status_code == 200
 
 
 def _processes_of(directory: Path) -> list[psutil.Process]:
