@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from uuid import UUID
 
 _VERSION = 0x7 << 76
 _VARIANT = 0x2 << 62
+_PUBLIC = re.compile(r"payint_[0-9a-f]{32}")
 
 
 def uuid7() -> UUID:
@@ -19,3 +21,8 @@ def uuid7() -> UUID:
 def public_intent_id(intent_id: UUID) -> str:
     """Give the name that a payment intent has outside."""
     return f"payint_{intent_id.hex}"
+
+
+def is_public_intent_id(text: str) -> bool:
+    """Tell whether a payment intent can have this name; anything else need not be looked for."""
+    return _PUBLIC.fullmatch(text) is not None

@@ -10,6 +10,7 @@ import structlog
 
 from service.database import Database
 from service.errors import NotFoundError
+from service.ids import is_public_intent_id
 from service.models import PaymentIntent
 from service.payments import attempts, outcomes, repository
 from service.payments.attempts import Attempt, NewIntent
@@ -64,6 +65,8 @@ class Payments:
         Raises:
             NotFoundError: There is none, or it is somebody else's.
         """
+        if not is_public_intent_id(public_id):
+            raise NotFoundError
         async with self._database.transaction() as session:
             intent = await repository.find_own(session, payer_id, public_id)
         if intent is None:

@@ -97,6 +97,13 @@ def database_url(postgres_url: str, migrated_template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def shared_database_url(postgres_url: str, migrated_template: str) -> Iterator[str]:
+    """A migrated database for a whole module, whose tests leave nothing in it."""
+    with own_database(postgres_url, migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """A database without any table for one test."""
