@@ -11,7 +11,7 @@ import asyncpg
 from cryptography.fernet import Fernet, MultiFernet
 from pydantic import SecretStr
 from sqlalchemy import Dialect, Text, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.types import TypeDecorator
@@ -27,18 +27,9 @@ POOL_TIMEOUT_SECONDS = 2.0
 # The keys belong to an engine, not to the process, so that two applications in one process do not share them.
 _CIPHERS: WeakKeyDictionary[Dialect, MultiFernet] = WeakKeyDictionary()
 
-_AWAY = (
-    OSError,
-    TimeoutError,
-    OperationalError,
-    InterfaceError,
-    InternalError,
-    PoolTimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-)
+# Classes of SQLSTATE that say nothing about the statement: the connection, the login, too few resources, a deadlock, an
+# operator or a time limit that ended it.
+_AWAY_STATES = ("08", "28", "3D", "40", "53", "55", "57")
 
 
 class DatabaseUnavailableError(Exception):
@@ -92,10 +83,10 @@ class Database:
         try:
             async with self._sessions.begin() as session:
                 yield session
-        except _AWAY as error:
+        except (OSError, TimeoutError, PoolTimeoutError, InterfaceError, asyncpg.InterfaceError) as error:
             raise DatabaseUnavailableError from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except (DBAPIError, asyncpg.PostgresError) as error:
+            if _is_away(error):
                 raise DatabaseUnavailableError from error
             raise
 
@@ -125,3 +116,11 @@ def connect_args(application_name: str) -> dict[str, Any]:
             "idle_in_transaction_session_timeout": statement_timeout_ms,
         },
     }
+
+
+def _is_away(error: DBAPIError | asyncpg.PostgresError) -> bool:
+    # While a connection is made, the driver's errors come as they are; later they come wrapped.
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
+    return state is not None and state.startswith(_AWAY_STATES)
