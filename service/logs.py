@@ -37,9 +37,12 @@ def configure_logging() -> None:
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     # The server has set up loggers of its own before the application is loaded.
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # One line per provider call, with nothing in it that the operation's own line does not say.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # What these say of each request and each provider call, our own lines say better.
+    logging.getLogger("uvicorn.access").handlers.clear()
+    logging.getLogger("uvicorn.access").propagate = False
+    for name in ("httpx", "stripe"):
+        logging.getLogger(name).setLevel(logging.WARNING)
