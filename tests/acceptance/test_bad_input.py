@@ -12,8 +12,6 @@ from tests.support.postgres import run_sql
 from tests.support.processes import LocalRun
 from tests.support.system import System, intent_body
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 TABLES = ("payment_intents", "psp_operations", "idempotency_keys")
 
 

@@ -9,50 +9,37 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.support.processes import LocalRun, data_directory, local_run, wait_until
+from tests.support.processes import LocalRun, data_directory, started, wait_until
 from tests.support.system import System
 
 REPLICAS = {"api-1", "api-2", "api-3"}
 
 
-def test_ctrl_c_leaves_no_process_and_the_next_run_finds_the_data() -> None:
-    """After Ctrl-C nothing runs any more; a second run reads the first one's payments, by the first one's token."""
+def test_runs_leave_their_data_and_no_process() -> None:
+    """After Ctrl-C nothing runs; a second run finds the data; even when that is killed, nothing survives."""
     with data_directory() as directory:
-        first = LocalRun(directory, REPLICAS="1")
-        try:
-            first.wait_until_up()
+        with started(directory) as first:
             intent = System(first).create().json()
             processes = first.processes()
             names = {process.name() for process in processes}
 
             assert first.interrupt() == 0
 
-            assert {"postgres", "valkey-server"} <= names
-            assert not [process for process in processes if process.is_running()]
-            assert not _processes_of(directory)
-            assert "Traceback" not in first.output
-        finally:
-            first.end()
+        assert {"postgres", "valkey-server"} <= names
+        assert not [process for process in processes if process.is_running()]
+        assert not _processes_of(directory)
+        assert "Traceback" not in first.output
 
-        second = LocalRun(directory, REPLICAS="1")
-        try:
-            second.wait_until_up()
+        with started(directory) as second:
             second.values["TOKEN"] = first.values["TOKEN"]
-            answer = System(second).read(intent["intentId"])
-            assert answer.status_code == 200
-            assert answer.json().items() >= intent.items()
-        finally:
-            second.end()
+            read = System(second).read(intent["intentId"])
+            processes = second.processes()
 
+            second.process.kill()
+            second.process.wait()
 
-def test_nothing_survives_a_killed_run() -> None:
-    """Even if the run is killed and cannot end its children, they end."""
-    with local_run(REPLICAS="1") as run:
-        processes = run.processes()
-
-        run.process.kill()
-        run.process.wait()
-
+        assert read.status_code == 200
+        assert read.json().items() >= intent.items()
         wait_until(lambda: not any(process.is_running() for process in processes), "all children have ended")
 
 
@@ -90,7 +77,6 @@ def test_refused_setting_is_shown_and_ends_the_run() -> None:
         assert not _processes_of(directory)
 
 
-@pytest.mark.xdist_group("fleet")
 def test_second_run_in_the_same_folder_is_refused(system: System) -> None:
     """Two runs never share one data directory."""
     with data_directory() as other:
@@ -109,7 +95,6 @@ def test_second_run_in_the_same_folder_is_refused(system: System) -> None:
     assert "another run uses" in second.stderr
 
 
-@pytest.mark.xdist_group("fleet")
 @pytest.mark.parametrize("name", ["api-2", "valkey", "postgres", "sandbox"])
 def test_killed_child_is_started_again(system: System, name: str) -> None:
     """Whatever part of the system is killed comes back by itself, and the system works again."""

@@ -14,8 +14,6 @@ import pytest
 from tests.support.processes import wait_until
 from tests.support.system import CIRCUIT, System, intent_body
 
-pytestmark = pytest.mark.xdist_group("fleet")
-
 REPLICAS = {"api-1", "api-2", "api-3"}
 THRESHOLD = 3
 CLOSED = {"state": "closed", "failures": "0", "reopens": "0", "mode": "auto"}

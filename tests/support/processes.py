@@ -116,15 +116,21 @@ def data_directory() -> Iterator[Path]:
 
 
 @contextmanager
+def started(directory: Path, **environment: str) -> Iterator[LocalRun]:
+    """A system of one replica that is up, with its data in the directory."""
+    run = LocalRun(directory, **{"REPLICAS": "1"} | environment)
+    try:
+        run.wait_until_up()
+        yield run
+    finally:
+        run.end()
+
+
+@contextmanager
 def local_run(**environment: str) -> Iterator[LocalRun]:
-    """A whole system that is up, with empty data."""
-    with data_directory() as directory:
-        system = LocalRun(directory, **environment)
-        try:
-            system.wait_until_up()
-            yield system
-        finally:
-            system.end()
+    """A whole system that is up, with as many replicas as a user gets, and no data yet."""
+    with data_directory() as directory, started(directory, REPLICAS="3", **environment) as run:
+        yield run
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_seconds: float = 20.0) -> None:
