@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from breaker._breaker import CircuitBreaker
-from breaker._config import BreakerConfig, Consecutive, OnStoreError
+from breaker._config import BreakerConfig, Consecutive, Consistency, OnStoreError
 from breaker._errors import (
     BreakerError,
     CallNotPermittedError,
@@ -27,6 +27,7 @@ __all__ = [
     "CircuitBreaker",
     "ConfigError",
     "Consecutive",
+    "Consistency",
     "EventKind",
     "Listener",
     "MemoryStore",

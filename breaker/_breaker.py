@@ -11,16 +11,19 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
+from dataclasses import replace
+from enum import Enum, auto
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from breaker._config import BreakerConfig, check_name
+from breaker._config import BreakerConfig, Consistency, check_name
 from breaker._errors import CallNotPermittedError, CallTimeoutError, StoreUnavailableError
 from breaker._events import BreakerEvent, EventKind, Listener
 from breaker._local import LocalLayer
 from breaker._machine import refusal
+from breaker._mirror import MirroredCircuit
 from breaker._store import Store
-from breaker._types import Outcome, Permitted, Recorded, Refused, Report, State, Transition
+from breaker._types import Outcome, Permitted, Recorded, Refused, Report, State, Transition, View
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -30,6 +33,14 @@ _log = logging.getLogger("breaker")
 # The guards that `async with breaker` opened in the running task, innermost last: one breaker serves many tasks, so
 # what belongs to one call cannot lie on the breaker.
 _open_guards: ContextVar[tuple[_Guard, ...]] = ContextVar("breaker_open_guards", default=())
+
+
+class _Issuer(Enum):
+    """Who gave a permit, and so has to hear how the call ended."""
+
+    STORE = auto()
+    MIRROR = auto()
+    LOCAL = auto()
 
 
 def _every_exception_is_a_failure(error: Exception) -> Outcome:
@@ -87,6 +98,9 @@ class CircuitBreaker:
         self._replica_id = replica_id or f"{socket.gethostname()}-{os.getpid()}"
         self._listeners = tuple(listeners)
         self._local = LocalLayer(self._config)
+        self._mirror = MirroredCircuit(self._limits)
+        self._follows = self._config.consistency is Consistency.STRICT
+        self._resetting = False
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self._permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
         self._reports: set[asyncio.Task[None]] = set()
@@ -138,36 +152,50 @@ class CircuitBreaker:
         """Tell whether a call would be refused now; one read, changes nothing.
 
         What it says may be old a moment later; only a call itself is decided atomically. While the store is away the
-        local layer answers.
+        local layer answers; where the circuit is mirrored and its copy is fresh, that does, without a read.
         """
-        try:
-            seen = await self._store.snapshot(self._name)
-            refused = None if seen is None else refusal(seen, self._limits)
-        except StoreUnavailableError:
-            refused = self._local.refusal()
+        refused = self._mirror.refusal()
+        if refused is None and self._mirror.permit is None:
+            try:
+                seen = await self._store.snapshot(self._name)
+                refused = None if seen is None else refusal(seen, self._limits)
+            except StoreUnavailableError:
+                refused = self._local.refusal()
         return None if refused is None else CallNotPermittedError(self._name, refused)
 
-    async def _admit(self, permit_id: str) -> tuple[Permitted, bool]:
-        """Return a permit and whether the local layer issued it, or raise."""
-        local = False
+    async def _admit(self, permit_id: str) -> tuple[Permitted, _Issuer]:
+        """Return a permit and who issued it, or raise."""
+        if self._mirror.permit is not None:
+            return self._mirror.permit, _Issuer.MIRROR
+        refused = self._mirror.refusal()
+        if refused is not None:
+            raise self._refused(refused, local=False)
+        if not self._follows:
+            self._follows = True
+            self._store.follow(self._name, self._see)
+        issuer = _Issuer.STORE
         try:
             reply = await self._store.acquire(self._name, permit_id, self._limits, self._replica_id)
-            self._local.learn(reply)
+            self._learn(reply)
         except StoreUnavailableError:
-            reply, local = self._local.acquire(permit_id), True
+            reply, issuer = self._local.acquire(permit_id), _Issuer.LOCAL
         except asyncio.CancelledError:
             # The script may have run and given this call a probe's place, whose answer nobody waits for any more.
             self._send(Report(permit_id=permit_id, generation=0, outcome=Outcome.IGNORED, replica_id=self._replica_id))
             raise
+        local = issuer is _Issuer.LOCAL
         if isinstance(reply, Refused):
-            self._tell(EventKind.REFUSED, reply.state, reply.generation, local=local)
-            raise CallNotPermittedError(self._name, reply)
+            raise self._refused(reply, local=local)
         if reply.transition is Transition.HALF_OPENED:
             self._tell(EventKind.HALF_OPENED, reply.state, reply.generation, local=local)
-        return reply, local
+        return reply, issuer
+
+    def _refused(self, refused: Refused, *, local: bool) -> CallNotPermittedError:
+        self._tell(EventKind.REFUSED, refused.state, refused.generation, local=local)
+        return CallNotPermittedError(self._name, refused)
 
     async def _settle(
-        self, permit_id: str, permit: Permitted, outcome: Outcome, error: BaseException | None, *, local: bool
+        self, permit_id: str, permit: Permitted, issuer: _Issuer, outcome: Outcome, error: BaseException | None
     ) -> None:
         if not permit.reporting.wants(outcome):
             return
@@ -178,8 +206,11 @@ class CircuitBreaker:
             error="" if error is None else type(error).__name__,
             replica_id=self._replica_id,
         )
-        if local:
+        if issuer is _Issuer.LOCAL:
             self._note(self._local.record(report), local=True)
+            return
+        if issuer is _Issuer.MIRROR and outcome is Outcome.SUCCESS:
+            self._reset(report)
             return
         if isinstance(error, GeneratorExit):
             # A coroutine that is being closed must not wait, and may be closed after its loop: the lease heals that.
@@ -190,6 +221,17 @@ class CircuitBreaker:
         # a caller that goes away meanwhile does not take the report with it.
         await asyncio.shield(self._send(report))
 
+    def _reset(self, report: Report) -> None:
+        """Report a success that ends a run of failures: one for all successes of this replica until it has arrived."""
+        if self._resetting:
+            return
+        self._resetting = True
+
+        def arrived(_: asyncio.Task[None]) -> None:
+            self._resetting = False
+
+        self._send(report).add_done_callback(arrived)
+
     def _send(self, report: Report) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._report(report))
         self._reports.add(task)
@@ -199,6 +241,8 @@ class CircuitBreaker:
     async def _report(self, report: Report) -> None:
         try:
             recorded = await self._store.record(self._name, report, self._limits)
+            if recorded.generation == 0 and report.outcome is Outcome.FAILURE:
+                recorded = await self._record_anew(report)
         except StoreUnavailableError:
             # The shared count is lost to this report, and a probe's lease will lapse; the failure still counts here.
             if report.outcome is Outcome.FAILURE:
@@ -207,20 +251,31 @@ class CircuitBreaker:
         except Exception:
             _log.exception("%s: a report was lost", self._name)
             return
-        self._local.learn(recorded)
+        self._learn(recorded)
         self._note(recorded, local=False)
+
+    async def _record_anew(self, report: Report) -> Recorded:
+        """Report a failure to a circuit that the store has forgotten: it idled out, or its data were lost.
+
+        No message says so, and a mirrored circuit that is healthy asks nothing, so a failure may be what finds out. It
+        is not late, and it counts for the circuit that begins anew.
+        """
+        permit = await self._store.acquire(self._name, report.permit_id, self._limits, self._replica_id)
+        return await self._store.record(self._name, replace(report, generation=permit.generation), self._limits)
 
     def _count_locally(self, report: Report) -> None:
         permit = self._local.acquire(report.permit_id)
         if isinstance(permit, Permitted):
-            told = Report(
-                permit_id=report.permit_id,
-                generation=permit.generation,
-                outcome=report.outcome,
-                error=report.error,
-                replica_id=report.replica_id,
-            )
-            self._note(self._local.record(told), local=True)
+            self._note(self._local.record(replace(report, generation=permit.generation)), local=True)
+
+    def _see(self, view: View | None) -> None:
+        self._mirror.see(view)
+        if view is not None:
+            self._local.learn(view)
+
+    def _learn(self, reply: Permitted | Refused | Recorded) -> None:
+        self._mirror.note(reply)
+        self._local.learn(reply)
 
     def _note(self, recorded: Recorded, *, local: bool) -> None:
         if recorded.transition is not None:
@@ -253,7 +308,7 @@ class CircuitBreaker:
 class _Guard:
     """One guarded call, from asking to settling."""
 
-    __slots__ = ("_breaker", "_deadline", "_local", "_outcome", "_permit", "_permit_id")
+    __slots__ = ("_breaker", "_deadline", "_issuer", "_outcome", "_permit", "_permit_id")
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
@@ -265,7 +320,7 @@ class _Guard:
     async def __aenter__(self) -> Self:
         breaker = self._breaker
         self._permit_id = next(breaker._permit_ids)
-        self._permit, self._local = await breaker._admit(self._permit_id)
+        self._permit, self._issuer = await breaker._admit(self._permit_id)
         self._deadline = asyncio.timeout(breaker._config.call_timeout_seconds)
         await self._deadline.__aenter__()
         return self
@@ -283,4 +338,4 @@ class _Guard:
         await self._settle(self._outcome if error is None else breaker._judge_error(error), error)
 
     async def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
-        await self._breaker._settle(self._permit_id, self._permit, outcome, error, local=self._local)
+        await self._breaker._settle(self._permit_id, self._permit, self._issuer, outcome, error)

@@ -25,6 +25,13 @@ def check_name(name: str) -> str:
     return name
 
 
+class Consistency(StrEnum):
+    """How far a replica relies on its own copy of a circuit."""
+
+    MIRRORED = "mirrored"  # a copy, kept fresh by messages, answers while it can; a healthy call costs no command
+    STRICT = "strict"  # every call asks the store first
+
+
 class OnStoreError(StrEnum):
     """What happens to a call while the store is away."""
 
@@ -61,6 +68,8 @@ class BreakerConfig:
         probe_successes: How many probes must succeed before the circuit closes; 1 or more.
         lease_seconds: How long a probe keeps its place when its caller is never heard of again; by default the call
             timeout and a second, and never less than the call timeout.
+        consistency: Whether a replica answers from its own copy of the circuit. `mirrored` costs nothing on the healthy
+            path; its copy is behind by the time a message takes, or by a heartbeat when a connection dies silently.
         on_store_error: What happens while the store is away.
         idle_seconds: How long the store remembers a circuit that nobody uses; at least the cooldown and the lease.
             A circuit in an operator's mode is kept.
@@ -75,6 +84,7 @@ class BreakerConfig:
     probe_limit: int = 1
     probe_successes: int = 1
     lease_seconds: float | None = None
+    consistency: Consistency = Consistency.MIRRORED
     on_store_error: OnStoreError = OnStoreError.LOCAL
     idle_seconds: float = 7 * 24 * 3600.0
 
@@ -98,11 +108,8 @@ class BreakerConfig:
             self.idle_seconds >= self.cooldown_seconds + self._lease_seconds(),
             "idle_seconds must cover the cooldown and a lease, or an open circuit would be forgotten",
         )
-        # Accepts the plain word as well as the enum, and refuses any other.
-        try:
-            object.__setattr__(self, "on_store_error", OnStoreError(self.on_store_error))
-        except ValueError as error:
-            raise ConfigError(f"on_store_error must be one of {', '.join(OnStoreError)}") from error
+        _accept_the_word(self, "consistency", Consistency)
+        _accept_the_word(self, "on_store_error", OnStoreError)
 
     def limits(self) -> Limits:
         """Translate into what a store needs."""
@@ -123,6 +130,14 @@ class BreakerConfig:
         if self.lease_seconds is not None:
             return self.lease_seconds
         return (self.call_timeout_seconds or 0.0) + _LEASE_MARGIN_SECONDS
+
+
+def _accept_the_word(config: BreakerConfig, field_name: str, words: type[StrEnum]) -> None:
+    """Let a field be given as its plain word, and refuse any other word."""
+    try:
+        object.__setattr__(config, field_name, words(getattr(config, field_name)))
+    except ValueError as error:
+        raise ConfigError(f"{field_name} must be one of {', '.join(words)}") from error
 
 
 def _positive(seconds: float) -> bool:

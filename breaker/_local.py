@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from breaker import _machine
 from breaker._config import BreakerConfig, OnStoreError
-from breaker._types import Limits, Mode, Permitted, Recorded, Refused, Report, Reporting, State
+from breaker._types import Limits, Mode, Permitted, Recorded, Refused, Report, Reporting, State, View
 
 
 class LocalLayer:
@@ -27,13 +27,16 @@ class LocalLayer:
         self._limits: Limits = config.limits()
         self._clock = clock
         self._record: _machine.Record | None = None
-        self._last: Permitted | Refused | Recorded | None = None
+        self._last: Permitted | Refused | Recorded | View | None = None
         self._last_at = 0.0
 
-    def learn(self, reply: Permitted | Refused | Recorded) -> None:
-        """Keep the store's latest answer; this is on the path of every call."""
-        self._last, self._last_at = reply, self._clock()
+    def learn(self, said: Permitted | Refused | Recorded | View) -> None:
+        """Keep what the store said last; in strict consistency this is on the path of every call."""
         self._record = None
+        known = self._last
+        if isinstance(said, Recorded) and isinstance(known, View) and said.generation <= known.generation:
+            return  # The message of this very report came before its answer, and it says more.
+        self._last, self._last_at = said, self._clock()
 
     def acquire(self, permit_id: str) -> Permitted | Refused:
         """Ask for leave to make one call, as `on_store_error` has it."""
@@ -67,6 +70,8 @@ class LocalLayer:
             state, retry_at_ms = State.CLOSED, 0
         elif isinstance(last, Refused):
             state, retry_at_ms = State.OPEN, last_ms + last.retry_after_ms
+        elif isinstance(last, View):
+            state, retry_at_ms = State.OPEN, last_ms + max(0, last.retry_at_ms - last.now_ms)
         elif last.state is State.OPEN:
             state, retry_at_ms = State.OPEN, last_ms + self._limits.cooldown_ms
         else:
@@ -77,7 +82,7 @@ class LocalLayer:
             generation=max(1, self._now_ms()),
             retry_at_ms=retry_at_ms,
             mode=Mode.AUTO if last is None or isinstance(last, Recorded) else last.mode,
-            last_error=last.last_error if isinstance(last, Refused) else "",
+            last_error=last.last_error if isinstance(last, (Refused, View)) else "",
             config=self._limits.fingerprint,
         )
 

@@ -49,6 +49,9 @@ class MemoryStore:
         record = self._records[name] = _machine.control(self._record_of(name), override, now_ms)
         return _machine.view(record, now_ms)
 
+    def follow(self, name: str, see: Callable[[View | None], None]) -> None:
+        """Tell of nothing: the circuit itself is at hand, so a copy of it would save nothing."""
+
     async def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted."""
         return sorted(self._records)

@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from breaker._config import check_name
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
+from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script, load_script
 from breaker._types import (
     Limits,
@@ -51,6 +52,7 @@ class RedisStore:
         client: An asyncio client. Give it short timeouts and no retries of its own, or use `from_url`.
         prefix: What every key begins with; the set of all names is the prefix with an `s` for its colon.
         timeout_seconds: The longest that a call may wait for Redis, connecting and queueing included.
+        heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life.
         script_path: Folders with scripts to use before the library's own; for tests.
     """
 
@@ -60,12 +62,15 @@ class RedisStore:
         *,
         prefix: str = "breaker:",
         timeout_seconds: float = 0.25,
+        heartbeat_seconds: float = 1.0,
         script_path: Sequence[Traversable] = (),
     ) -> None:
         if not prefix.endswith(":") or "{" in prefix or "}" in prefix:
             raise ConfigError(f"prefix must end with a colon and hold no braces: {prefix!r}")
         if timeout_seconds <= 0:
             raise ConfigError("timeout_seconds must be above 0")
+        if heartbeat_seconds <= 0:
+            raise ConfigError("heartbeat_seconds must be above 0")
         self._client = client
         self._owns_client = False
         self._prefix = prefix
@@ -74,6 +79,13 @@ class RedisStore:
         self._record = load_script("record", script_path)
         self._snapshot = load_script("snapshot", script_path)
         self._control = load_script("control", script_path)
+        self._feed = RedisFeed(
+            client,
+            snapshot=self.snapshot,
+            parse=_view,
+            timeout_seconds=timeout_seconds,
+            heartbeat_seconds=heartbeat_seconds,
+        )
         self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
         self._registered: set[str] = set()
         self._keys: dict[str, tuple[str, ...]] = {}
@@ -81,13 +93,16 @@ class RedisStore:
         self._try_again_at = 0.0
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "breaker:", timeout_seconds: float = 0.25) -> Self:
+    def from_url(
+        cls, url: str, *, prefix: str = "breaker:", timeout_seconds: float = 0.25, heartbeat_seconds: float = 1.0
+    ) -> Self:
         """Make a store with a client of its own; connects when first used.
 
         Args:
             url: `redis://`, `rediss://` or `unix://`.
             prefix: What every key begins with.
             timeout_seconds: The longest that a call may wait for Redis.
+            heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life.
 
         Raises:
             ConfigError: The URL is not one of these.
@@ -104,7 +119,7 @@ class RedisStore:
             )
         except ValueError as error:
             raise ConfigError(f"not a Redis URL: {error}") from error
-        store = cls(client, prefix=prefix, timeout_seconds=timeout_seconds)
+        store = cls(client, prefix=prefix, timeout_seconds=timeout_seconds, heartbeat_seconds=heartbeat_seconds)
         store._owns_client = True
         return store
 
@@ -164,7 +179,7 @@ class RedisStore:
             case ["absent"]:
                 return None
             case ["view", *fields]:
-                return _view(fields)
+                return _view(_paired(fields))
             case reply:
                 raise _not_understood("snapshot", reply)
 
@@ -175,9 +190,16 @@ class RedisStore:
         )
         match reply:
             case ["view", *fields, _]:
-                return _view(fields)
+                return _view(_paired(fields))
             case _:
                 raise _not_understood("control", reply)
+
+    def follow(self, name: str, see: Callable[[View | None], None]) -> None:
+        """Tell of a circuit's views from now on, one at each change, and of None when the subscription is lost.
+
+        One connection serves every circuit, with one PING in a heartbeat; must be called in the store's event loop.
+        """
+        self._feed.follow(f"{self._keys_of(name)[0]}:changes", name, see)
 
     async def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
@@ -185,7 +207,8 @@ class RedisStore:
         return sorted(_text(member) for member in members)
 
     async def aclose(self) -> None:
-        """Close the client, if `from_url` made it."""
+        """End the subscription, and close the client if `from_url` made it."""
+        await self._feed.aclose()
         if self._owns_client:
             await self._client.aclose()
 
@@ -269,11 +292,14 @@ _NUMBERS = {name for name, kind in View.__annotations__.items() if kind == "int"
 _FIELDS = set(View.__annotations__)
 
 
-def _view(fields: Sequence[str]) -> View:
+def _paired(fields: Sequence[str]) -> dict[str, str]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+def _view(fields: dict[str, str]) -> View:
     # Fields of a newer version are left out rather than refused: during a rolling deploy both versions read.
-    known: dict[str, Any] = {}
-    for field, value in zip(fields[::2], fields[1::2], strict=True):
-        if field in _FIELDS:
-            known[field] = int(value) if field in _NUMBERS else value
+    known: dict[str, Any] = {
+        field: int(value) if field in _NUMBERS else value for field, value in fields.items() if field in _FIELDS
+    }
     known["state"], known["mode"] = State(known["state"]), Mode(known["mode"])
     return View(**known)

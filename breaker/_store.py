@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from breaker._types import Limits, Override, Permitted, Recorded, Refused, Report, View
@@ -33,6 +34,13 @@ class Store(Protocol):
 
     async def control(self, name: str, override: Override) -> View:
         """Carry out an operator's action and return the circuit as it is afterwards."""
+        ...
+
+    def follow(self, name: str, see: Callable[[View | None], None]) -> None:
+        """Tell of a circuit's views from now on, one at each change, and of None when no more will arrive for now.
+
+        A store may tell nothing at all; every call then asks it.
+        """
         ...
 
     async def names(self) -> list[str]:

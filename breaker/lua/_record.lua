@@ -44,6 +44,14 @@ local function expire(keys, record, now_ms, idle_ms)
   end
 end
 
+local function publish(keys, now_ms)
+  local fields, message = view(keys.record, keys.probes, now_ms), {}
+  for index = 1, #fields, 2 do
+    message[fields[index]] = fields[index + 1]
+  end
+  redis.call('PUBLISH', keys.record .. ':changes', cjson.encode(message))
+end
+
 -- Writes the changes (field to value), counts the revision up, notes the event if there is one, tells every replica.
 local function change(keys, record, changes, now_ms, idle_ms, event)
   local pairs_to_set = {}
@@ -61,17 +69,14 @@ local function change(keys, record, changes, now_ms, idle_ms, event)
       'generation', record.generation, 'mode', record.mode, 'by', event.by, 'reason', event.reason, 'at_ms', now_ms)
   end
   expire(keys, record, now_ms, idle_ms)
-  local fields, message = view(keys.record, keys.probes, now_ms), {}
-  for index = 1, #fields, 2 do
-    message[fields[index]] = fields[index + 1]
-  end
-  redis.call('PUBLISH', keys.record .. ':changes', cjson.encode(message))
+  publish(keys, now_ms)
 end
 
 local function create(keys, record, config, now_ms, idle_ms)
   record.generation = next_generation(record, now_ms)
   redis.call('HSET', keys.record, 'generation', record.generation, 'revision', 1, 'config', config, unpack(BLANK))
   expire(keys, record, now_ms, idle_ms)
+  publish(keys, now_ms)
 end
 
 local function end_expired_mode(keys, record, now_ms, idle_ms)

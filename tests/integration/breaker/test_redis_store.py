@@ -21,6 +21,7 @@ from breaker import (
     CallNotPermittedError,
     CircuitBreaker,
     Consecutive,
+    Consistency,
     Mode,
     Outcome,
     Override,
@@ -34,6 +35,7 @@ from tests.support.ports import free_port
 NAME = "stripe:create_intent"
 KEY = "breaker:{stripe:create_intent}"
 LIMITS = BreakerConfig().limits()
+STRICT = BreakerConfig(consistency=Consistency.STRICT)
 _FROM_A_CLIENT = {"evalsha", "eval", "sadd", "smembers", "hello", "client|setinfo", "script|load", "ping"}
 
 
@@ -114,7 +116,7 @@ async def test_a_person_can_read_the_record(store: RedisStore, cli: redis.Redis)
 
 async def test_a_healthy_call_is_one_command_and_a_failure_two(store: RedisStore, cli: redis.Redis) -> None:
     """After the first use: one EVALSHA for a call that goes well, two for one that fails, one for a refusal."""
-    breaker = CircuitBreaker(NAME, store)
+    breaker = CircuitBreaker(NAME, store, STRICT)
     await trip(breaker)
     await store.control(NAME, Override(mode=None, reason="test", actor="test"))
     await breaker.call(works)
@@ -142,10 +144,10 @@ async def test_every_change_is_told_and_every_transition_is_kept(store: RedisSto
         breaker = CircuitBreaker(NAME, store, replica_id="api-1")
         await trip(breaker)
         await store.control(NAME, Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna"))
-        views = [json.loads(subscription.get_message(timeout=5)["data"]) for _ in range(4)]
-    assert [view["state"] for view in views] == ["closed", "closed", "open", "open"]
-    assert [view["failures"] for view in views] == ["1", "2", "3", "3"]
-    assert [int(view["revision"]) for view in views] == [2, 3, 4, 5]
+        views = [json.loads(subscription.get_message(timeout=5)["data"]) for _ in range(5)]
+    assert [view["state"] for view in views] == ["closed", "closed", "closed", "open", "open"]
+    assert [view["failures"] for view in views] == ["0", "1", "2", "3", "3"]
+    assert [int(view["revision"]) for view in views] == [1, 2, 3, 4, 5]
     assert (views[-1]["mode"], views[-1]["mode_actor"]) == ("forced_open", "anna")
     events = events_of(cli)
     assert [event["event"] for event in events] == ["tripped", "mode_changed"]

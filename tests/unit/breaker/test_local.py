@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from breaker import BreakerConfig, Mode, OnStoreError, Outcome, State
+from breaker import BreakerConfig, Mode, OnStoreError, Outcome, State, View
 from breaker._local import LocalLayer
 from breaker._types import Permitted, Recorded, Refused, Report, Reporting
 from tests.support.stores import ManualClock
@@ -89,6 +89,15 @@ def test_the_stores_permits_settle_nothing_here(local: LocalLayer) -> None:
     local.acquire("p1")
     told = Report(permit_id="p0", generation=CLOSED.generation, outcome=Outcome.FAILURE)
     assert not local.record(told).applied
+
+
+def test_a_view_that_came_before_the_answer_is_kept(local: LocalLayer) -> None:
+    """The message about a trip may overtake the answer to the report; what it says more is not lost."""
+    local.learn(View(state=State.OPEN, generation=9, now_ms=1_000, retry_at_ms=21_000, last_error="ReadTimeout"))
+    local.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
+    refused = local.acquire("p1")
+    assert isinstance(refused, Refused)
+    assert (refused.last_error, refused.retry_after_ms) == ("ReadTimeout", 20_000)
 
 
 def test_an_answer_of_the_store_ends_it(local: LocalLayer) -> None:

@@ -1,0 +1,146 @@
+"""The messages that the scripts publish, on one connection that is known to be alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from breaker._types import View
+
+_log = logging.getLogger("breaker")
+
+_PAUSE_SECONDS = 1.0
+
+
+class RedisFeed:
+    """Brings each circuit's views to those who follow it.
+
+    One connection carries the messages of all circuits. It is asked for a sign of life once in a heartbeat; when none
+    comes within the store's timeout, or the connection breaks, every follower is told that its view is no longer kept
+    fresh. So a view is stale by the time that a message takes, or, when a connection dies silently, by at most the
+    heartbeat and twice the timeout.
+
+    Args:
+        client: The client whose server publishes.
+        snapshot: Reads a circuit.
+        parse: Makes a view of a message's fields.
+        timeout_seconds: How long the server may take to answer.
+        heartbeat_seconds: How often it is asked for a sign of life.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        snapshot: Callable[[str], Awaitable[View | None]],
+        parse: Callable[[dict[str, str]], View],
+        timeout_seconds: float,
+        heartbeat_seconds: float,
+    ) -> None:
+        self._client = client
+        self._snapshot = snapshot
+        self._parse = parse
+        self._timeout_seconds = timeout_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._followers: dict[str, list[Callable[[View | None], None]]] = {}
+        self._names: dict[str, str] = {}
+        self._newly_followed: set[str] = set()
+        self._new = asyncio.Event()
+        self._heard_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
+        """Tell a follower of every view of a circuit from now on, and of None when they stop arriving."""
+        self._names[channel] = name
+        self._followers.setdefault(channel, []).append(see)
+        self._newly_followed.add(channel)
+        self._new.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Stop, and tell every follower."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        # A cancellation that meets the task group while it gives up is lost in CPython 3.11 and 3.12, hence the flag.
+        while not self._closing:
+            try:
+                await self._listen()
+            except Exception as error:
+                # The store's own guard says once that Redis is away; this connection adds nothing to that.
+                _log.debug("the views are not kept fresh for now: %s: %s", type(error).__name__, error)
+            finally:
+                for channel in self._followers:
+                    self._tell(channel, None)
+            if not self._closing:
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _listen(self) -> None:
+        subscribed: set[str] = set()
+        async with self._client.pubsub() as subscription, asyncio.TaskGroup() as tasks:
+            await self._subscribe(subscription, subscribed)
+            tasks.create_task(self._tend(subscription, subscribed))
+            while True:
+                message = await subscription.get_message(timeout=self._heartbeat_seconds)
+                if message is not None:
+                    self._heard_at = time.monotonic()
+                    await self._take(message)
+
+    async def _tend(self, subscription: PubSub, subscribed: set[str]) -> None:
+        """Subscribe to what is newly followed, and make sure that the connection is alive."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat_seconds):
+                    await self._new.wait()
+            await self._subscribe(subscription, subscribed)
+            asked_at = time.monotonic()
+            async with asyncio.timeout(self._timeout_seconds):
+                await subscription.ping()
+            await asyncio.sleep(self._timeout_seconds)
+            if self._heard_at < asked_at:
+                raise ConnectionError("the subscription gave no sign of life")
+
+    async def _subscribe(self, subscription: PubSub, subscribed: set[str]) -> None:
+        self._new.clear()
+        missing = self._followers.keys() - subscribed
+        followed_again = self._newly_followed & subscribed
+        self._newly_followed.clear()
+        subscribed |= missing
+        if missing:
+            async with asyncio.timeout(self._timeout_seconds):
+                await subscription.subscribe(*missing)
+        for channel in followed_again:
+            self._tell(channel, await self._snapshot(self._names[channel]))
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        channel = _text(message["channel"])
+        if message["type"] == "subscribe":
+            # Confirmed, so no message is missed from here on. It may be the second time, behind our back, after the
+            # driver connected anew: whatever was known before may be older or newer than what is there now.
+            self._tell(channel, None)
+            self._tell(channel, await self._snapshot(self._names[channel]))
+        elif message["type"] == "message":
+            self._tell(channel, self._parse(json.loads(message["data"])))
+
+    def _tell(self, channel: str, view: View | None) -> None:
+        """Tell every follower; one that knows this view already passes it over."""
+        for see in self._followers[channel]:
+            see(view)
+
+
+def _text(part: Any) -> str:
+    return part.decode() if isinstance(part, bytes) else str(part)

