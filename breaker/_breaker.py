@@ -48,6 +48,10 @@ def _every_exception_is_a_failure(error: Exception) -> Outcome:
     return Outcome.IGNORED if isinstance(error, CallNotPermittedError) else Outcome.FAILURE
 
 
+def _class_name(error: BaseException) -> str:
+    return type(error).__name__
+
+
 def _every_result_is_a_success(result: Any) -> Outcome:  # noqa: ARG001
     return Outcome.SUCCESS
 
@@ -71,6 +75,8 @@ class CircuitBreaker:
         classify_error: Says what an exception means for the circuit; called for `Exception` only. By default each one
             is a failure, except another breaker's refusal.
         classify_result: Says what a returned value means; by default a success.
+        describe_error: Gives the word for a failure that the record keeps as `last_error`; by default the class name.
+            It is shown to operators and to refused callers, so nothing secret belongs into it.
         replica_id: Who this process is, in the record and in events; by default host name and process id.
         listeners: Called with each event of this replica, in the event loop; an exception is logged and harms nobody.
 
@@ -86,6 +92,7 @@ class CircuitBreaker:
         *,
         classify_error: Callable[[Exception], Outcome] = _every_exception_is_a_failure,
         classify_result: Callable[[Any], Outcome] = _every_result_is_a_success,
+        describe_error: Callable[[BaseException], str] = _class_name,
         replica_id: str | None = None,
         listeners: Iterable[Listener] = (),
     ) -> None:
@@ -95,6 +102,7 @@ class CircuitBreaker:
         self._limits = self._config.limits()
         self._classify_error = classify_error
         self._classify_result = classify_result
+        self._describe_error = describe_error
         self._replica_id = replica_id or f"{socket.gethostname()}-{os.getpid()}"
         self._listeners = tuple(listeners)
         self._local = LocalLayer(self._config)
@@ -203,7 +211,7 @@ class CircuitBreaker:
             permit_id=permit_id,
             generation=permit.generation,
             outcome=outcome,
-            error="" if error is None else type(error).__name__,
+            error="" if error is None else self._describe(error),
             replica_id=self._replica_id,
         )
         if issuer is _Issuer.LOCAL:
@@ -296,6 +304,13 @@ class CircuitBreaker:
         except Exception:
             _log.exception("%s: classify_error failed; the call counts as a failure", self._name)
             return Outcome.FAILURE
+
+    def _describe(self, error: BaseException) -> str:
+        try:
+            return self._describe_error(error)
+        except Exception:
+            _log.exception("%s: describe_error failed; the class name is kept", self._name)
+            return _class_name(error)
 
     def _judge_result(self, result: Any) -> Outcome:
         try:

@@ -12,7 +12,7 @@ from typing import TypedDict
 import structlog
 from fastapi import FastAPI
 
-from breaker import BreakerConfig, Consecutive, RedisStore, Store
+from breaker import BreakerConfig, Consecutive, Consistency, RedisStore, Store
 from service import health, telemetry
 from service.admin import endpoints as admin
 from service.auth import Authenticator
@@ -134,6 +134,7 @@ def _guarded(settings: Settings, counters: Telemetry, unguarded: Provider, store
             policy=Consecutive(settings.breaker_failure_threshold),
             cooldown_seconds=settings.breaker_cooldown_seconds,
             call_timeout_seconds=settings.provider_timeout_seconds,
+            consistency=Consistency(settings.breaker_consistency),
         ),
         attempts=settings.provider_attempts,
         deadline_seconds=settings.request_deadline_seconds,

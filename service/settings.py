@@ -74,8 +74,8 @@ class Settings(DatabaseSettings):
     """Consecutive failed provider calls that trip a circuit."""
     breaker_cooldown_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
     """How long a circuit stays open before one probe may try the provider."""
-    breaker_consistency: Literal["strict"] = "strict"
-    """`strict`: every permit is asked of Redis."""
+    breaker_consistency: Literal["mirrored", "strict"] = "mirrored"
+    """`mirrored`: a fresh copy of the circuit answers, and a healthy call asks nothing; `strict`: every call asks."""
     breaker_store_timeout_seconds: Annotated[float, Field(ge=0.01, le=5)] = 0.25
     """How long Redis may take to answer before this replica guards locally."""
 

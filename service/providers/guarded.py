@@ -99,6 +99,7 @@ class GuardedProvider:
                 store,
                 config,
                 classify_error=_outcome,
+                describe_error=_kind,
                 replica_id=replica_id,
                 listeners=listeners,
             )
@@ -201,6 +202,10 @@ def _standing(earlier: ProviderError | None, latest: ProviderError) -> ProviderE
 def _outcome(error: Exception) -> Outcome:
     # Anything but a ProviderError is a fault of ours, and our faults must not close the provider's door.
     return _OUTCOMES[error.health] if isinstance(error, ProviderError) else Outcome.IGNORED
+
+
+def _kind(error: BaseException) -> str:
+    return error.kind.value if isinstance(error, ProviderError) else type(error).__name__
 
 
 def _refused(refusal: CallNotPermittedError) -> CallRefusedError:

@@ -2,11 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import sandbox as support
-
-sandbox_url = support.sandbox_url
-sandbox = support.sandbox
-
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,7 @@ import pytest_asyncio
 from stripe import StripeClient
 
 from tests.integration.sandbox.talk import http_at, stripe_at
-from tests.support import sandbox as support
 from tests.support.sandbox import Sandbox
-
-sandbox_url = support.sandbox_url
-sandbox = support.sandbox
 
 
 @pytest.fixture(autouse=True)

@@ -262,6 +262,28 @@ async def test_a_failing_classifier_harms_nobody(store: MemoryStore, caplog: pyt
     assert "classify_error failed" in caplog.text
 
 
+async def test_the_record_keeps_the_word_that_describes_a_failure(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What went wrong is told in the user's own word; if that fails, by the class name."""
+    breaker = CircuitBreaker("c", store, CONFIG, describe_error=lambda _: "read_timeout")
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    seen = await store.snapshot("c")
+    assert seen is not None
+    assert seen.last_error == "read_timeout"
+
+    def breaks(_: BaseException) -> str:
+        raise RuntimeError
+
+    with pytest.raises(ProviderDownError):
+        await CircuitBreaker("c", store, CONFIG, describe_error=breaks).call(fails)
+    seen = await store.snapshot("c")
+    assert seen is not None
+    assert seen.last_error == "ProviderDownError"
+    assert "describe_error failed" in caplog.text
+
+
 async def test_listeners_hear_what_happened_here(store: MemoryStore, clock: ManualClock) -> None:
     """Trip, refusal, half-open, reopen and close are told once each, by the replica where they happened."""
     heard: list[BreakerEvent] = []
