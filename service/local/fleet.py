@@ -36,7 +36,7 @@ def sandbox(logs: Path, environment: Mapping[str, str], port: int) -> Child:
     (listener,) = _listeners(port, 1)
     return Child(
         name="sandbox",
-        command=_uvicorn("service.sandbox.app:create_app", listener, _SANDBOX_DRAIN_SECONDS),
+        command=_serve("service.sandbox.app:create_app", listener, _SANDBOX_DRAIN_SECONDS),
         log=logs / "sandbox.log",
         environment=environment,
         sockets=(listener,),
@@ -60,7 +60,7 @@ def replicas(logs: Path, environment: Mapping[str, str], port: int, count: int) 
         name = f"api-{number}"
         return Child(
             name=name,
-            command=_uvicorn("service.app:create_app", listener, _API_DRAIN_SECONDS),
+            command=_serve("service.app:create_app", listener, _API_DRAIN_SECONDS),
             log=logs / f"{name}.log",
             environment={**environment, "SWITCHGEAR_REPLICA_ID": name, "PORT": str(shared_port)},
             sockets=(listener,),
@@ -88,11 +88,8 @@ def _bind(port: int, *, share_port: bool) -> socket.socket:
     return listener
 
 
-def _uvicorn(application: str, listener: socket.socket, drain_seconds: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "uvicorn", application, "--factory", "--fd", str(listener.fileno())),
-        *("--loop", "uvloop", "--no-access-log", "--timeout-graceful-shutdown", str(drain_seconds)),
-    ]
+def _serve(application: str, listener: socket.socket, drain_seconds: int) -> list[str]:
+    return [sys.executable, "-m", "service.local.serve", application, str(listener.fileno()), str(drain_seconds)]
 
 
 def _answering_replica(url: str) -> str | None:
