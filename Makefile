@@ -78,6 +78,6 @@ $(BIN)/uv: requirements/dev.txt
 
 LOCKED = --quiet --require-hashes -r requirements/dev.txt
 $(VENV)/.installed: $(BIN)/uv pyproject.toml
-	$(BIN)/uv pip install --python $(BIN)/python $(LOCKED) || $(BIN)/pip install $(LOCKED)
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python $(LOCKED) || $(BIN)/pip install $(LOCKED)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -108,7 +108,7 @@ async def test_one_of_fifty_requests_probes_and_closes_the_circuit(system: Syste
     _trip(system)
     before = system.provider_requests()
     # Healthy, but slow enough that all fifty arrive while the probe is still out.
-    system.set_fault("slow", delay_ms=1500)
+    system.set_fault("slow", delay_ms=3000)
     wait_until(system.cooldown_is_over, "the cooldown is over")
 
     async with httpx.AsyncClient(trust_env=False, timeout=20, headers=system.headers()) as client:
