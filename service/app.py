@@ -111,7 +111,12 @@ async def _open(settings: Settings, counters: Telemetry, unguarded: Provider) ->
             authenticator=Authenticator(settings),
             telemetry=counters,
             supervisor=supervisor,
-            payments=Payments(database, provider, deadline_seconds=settings.request_deadline_seconds),
+            payments=Payments(
+                database,
+                provider,
+                deadline_seconds=settings.request_deadline_seconds,
+                on_refusal=counters.count_refusal,
+            ),
         )
 
 

@@ -51,8 +51,7 @@ class DatabaseSettings(BaseSettings):
     def _use_the_async_driver(cls, url: SecretStr) -> SecretStr:
         scheme, separator, rest = url.get_secret_value().partition("://")
         if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
-            message = "must begin with postgresql://"
-            raise ValueError(message)
+            raise ValueError("must begin with postgresql://")
         return SecretStr(ASYNC_DRIVER + rest)
 
 
@@ -124,41 +123,46 @@ class Settings(DatabaseSettings):
             try:
                 Fernet(key.get_secret_value())
             except ValueError:
-                message = "each must be a Fernet key: 32 bytes, urlsafe base64"
-                raise ValueError(message) from None
+                raise ValueError("each must be a Fernet key: 32 bytes, urlsafe base64") from None
         return keys
+
+    @field_validator("checkout_url_template")
+    @classmethod
+    def _template_can_be_filled(cls, template: str | None) -> str | None:
+        try:
+            (template or "").format(payment_intent="", client_secret="")
+        except (KeyError, IndexError, ValueError):
+            raise ValueError("may have {payment_intent} and {client_secret} in braces, and nothing else") from None
+        return template
 
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: SecretStr) -> SecretStr:
         if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            message = "must begin with redis://, rediss:// or unix://"
-            raise ValueError(message)
+            raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
 
     @field_validator("jwt_secret")
     @classmethod
     def _jwt_secret_is_long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value().encode()) < MIN_JWT_SECRET_BYTES:
-            message = f"must have at least {MIN_JWT_SECRET_BYTES} bytes"
-            raise ValueError(message)
+            raise ValueError(f"must have at least {MIN_JWT_SECRET_BYTES} bytes")
         return secret
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
         if (self.jwt_secret is None) == (self.jwks_url is None):
             # Two key sources at once would let a public key be presented as an HMAC secret.
-            message = f"exactly one of {PREFIX}JWT_SECRET and {PREFIX}JWKS_URL must be set"
-            raise ValueError(message)
+            raise ValueError(f"exactly one of {PREFIX}JWT_SECRET and {PREFIX}JWKS_URL must be set")
         if self.provider_connect_timeout_seconds > self.provider_timeout_seconds:
-            message = f"{PREFIX}PROVIDER_CONNECT_TIMEOUT_SECONDS must not exceed {PREFIX}PROVIDER_TIMEOUT_SECONDS"
-            raise ValueError(message)
+            raise ValueError(
+                f"{PREFIX}PROVIDER_CONNECT_TIMEOUT_SECONDS must not exceed {PREFIX}PROVIDER_TIMEOUT_SECONDS"
+            )
         if self.provider_timeout_seconds * self.provider_attempts > self.request_deadline_seconds:
-            message = (
+            raise ValueError(
                 f"{PREFIX}PROVIDER_ATTEMPTS times {PREFIX}PROVIDER_TIMEOUT_SECONDS must fit into "
                 f"{PREFIX}REQUEST_DEADLINE_SECONDS"
             )
-            raise ValueError(message)
         return self
 
 

@@ -71,9 +71,13 @@ class Telemetry:
     def on_breaker_event(self, event: BreakerEvent) -> None:
         """Count what happened to a circuit."""
         if event.kind is EventKind.REFUSED:
-            self._refusals.labels(event.name).inc()
+            self.count_refusal(event.name)
         else:
             self._transitions.labels(event.name, event.kind.value).inc()
+
+    def count_refusal(self, circuit: str) -> None:
+        """Count a provider call that was not made: refused by the circuit, or given up by a look at it beforehand."""
+        self._refusals.labels(circuit).inc()
 
     def count_payment(self, outcome: str) -> None:
         """Count what came of a request to create an intent: `created`, `replayed` or an error's code."""

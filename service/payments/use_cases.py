@@ -6,6 +6,8 @@ whatever replica and however the first one ended, finds what was begun and goes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from service.database import Database
@@ -30,10 +32,19 @@ class Payments:
         database: Where intents are kept.
         provider: Who moves the money.
         deadline_seconds: How long one call of the provider may take, its repeats included.
+        on_refusal: Told of each circuit that a look at it found open; what refuses a call tells its own listeners.
     """
 
-    def __init__(self, database: Database, provider: Provider, *, deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        provider: Provider,
+        *,
+        deadline_seconds: float,
+        on_refusal: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._database = database
+        self._on_refusal = on_refusal
         self._provider = provider
         self._submission = Submission(database, provider, deadline_seconds=deadline_seconds)
 
@@ -104,6 +115,7 @@ class Payments:
                 attempt.check(key)
                 if (answer := known(attempt)) is not None:
                     return answer
+        self._on_refusal(refusal.circuit)
         raise outcomes.refused(refusal)
 
     async def _earlier(self, new: NewIntent, key: KeyClaim | None) -> Attempt:

@@ -252,6 +252,8 @@ async def test_open_circuit_is_503_and_writes_nothing(
         problem(await create(api, key="done", amount=1), 422, "idempotency_key_reused")
         metrics = state["telemetry"].registry
     assert metrics.get_sample_value("switchgear_payments_total", {"outcome": "service_unavailable"}) == 3
+    refused = {"circuit": "stripe:create_intent"}
+    assert metrics.get_sample_value("switchgear_breaker_refusals_total", refused) == 3
     tripped = {"circuit": "stripe:create_intent", "transition": "tripped"}
     assert metrics.get_sample_value("switchgear_breaker_transitions_total", tripped) == 1
 
