@@ -3,7 +3,7 @@
 
 -- Written at once by a first call, so that redis-cli shows every field from the start.
 local BLANK = {
-  'state', 'closed', 'failures', '0', 'opened_at', '', 'opened_at_ms', '0', 'retry_at_ms', '0', 'reopens', '0',
+  'failures', '0', 'opened_at', '', 'opened_at_ms', '0', 'retry_at_ms', '0', 'reopens', '0',
   'probe_successes', '0', 'trip_reason', '', 'last_error', '', 'tripped_by', '', 'mode', 'auto', 'mode_reason', '',
   'mode_actor', '', 'mode_until_ms', '0', 'v', '1',
 }
@@ -74,7 +74,8 @@ end
 
 local function create(keys, record, config, now_ms, idle_ms)
   record.generation = next_generation(record, now_ms)
-  redis.call('HSET', keys.record, 'generation', record.generation, 'revision', 1, 'config', config, unpack(BLANK))
+  redis.call('HSET', keys.record, 'state', 'closed', 'generation', record.generation, 'revision', 1, 'config', config,
+    unpack(BLANK))
   expire(keys, record, now_ms, idle_ms)
   publish(keys, now_ms)
 end

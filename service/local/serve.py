@@ -1,4 +1,4 @@
-"""`python -m service.local.serve APPLICATION FD DRAIN_SECONDS`: serves an application on a socket that is bound already.
+"""`python -m service.local.serve APPLICATION FD DRAIN_SECONDS`: serves an application on a socket that is bound.
 
 uvicorn's own `--fd` takes every socket for a UNIX one, and asyncio then leaves Nagle's algorithm on: each answer on a
 connection that is kept alive waits 40 ms for an acknowledgement. A socket that knows its family does not.
