@@ -124,6 +124,8 @@ def _environment(plan: Plan, redis_url: str, database_url: str, sandbox_url: str
         "SWITCHGEAR_CHECKOUT_URL_TEMPLATE": (
             sandbox_url + "/checkout/{payment_intent}?payment_intent_client_secret={client_secret}"
         ),
+        # Everything shares this machine: a moment without a processor must not look like a Redis that is away.
+        "SWITCHGEAR_BREAKER_STORE_TIMEOUT_SECONDS": "2",
         **load_secrets(plan.directory / "secrets.json"),
         **os.environ,
         "REDIS_URL": redis_url,
