@@ -10,9 +10,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.support.processes import LocalRun, data_directory, started, wait_until
-from tests.support.system import System
-
-REPLICAS = {"api-1", "api-2", "api-3"}
+from tests.support.system import REPLICAS, System
 
 
 def test_runs_leave_their_data_and_no_process() -> None:

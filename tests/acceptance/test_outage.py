@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from tests.support.processes import wait_until
-from tests.support.system import CIRCUIT, System, intent_body
+from tests.support.system import CIRCUIT_KEY, REPLICAS, System, intent_body
 
-REPLICAS = {"api-1", "api-2", "api-3"}
 THRESHOLD = 3
 CLOSED = {"state": "closed", "failures": "0", "reopens": "0", "mode": "auto"}
 
@@ -96,7 +95,7 @@ def test_redis_cli_shows_the_circuit(system: System) -> None:
         pytest.skip("redis-cli is not installed")
     _trip(system)
 
-    command = ["redis-cli", "-u", system.run.values["REDIS_URL"], "--json", "HGETALL", CIRCUIT]
+    command = ["redis-cli", "-u", system.run.values["REDIS_URL"], "--json", "HGETALL", CIRCUIT_KEY]
     shown = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=10).stdout)
 
     assert shown == system.circuit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -9,9 +10,13 @@ from uuid import uuid4
 import httpx
 import redis
 
-from tests.support.processes import LocalRun
+from breaker import Override, RedisStore
+from tests.support.processes import LocalRun, wait_until
 
-CIRCUIT = "breaker:{stripe:create_intent}"
+CIRCUIT = "stripe:create_intent"
+CIRCUIT_KEY = f"breaker:{{{CIRCUIT}}}"
+REPLICAS = {"api-1", "api-2", "api-3"}
+CREATED = 201
 CREATE_ROUTE = "POST /v1/payment_intents"
 
 
@@ -71,21 +76,36 @@ class System:
     def circuit(self) -> dict[str, str]:
         """The circuit's record, as HGETALL shows it."""
         with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
-            record: dict[str, str] = client.hgetall(CIRCUIT)  # type: ignore[assignment]
+            record: dict[str, str] = client.hgetall(CIRCUIT_KEY)  # type: ignore[assignment]
         return record
 
     def cooldown_is_over(self) -> bool:
         """Whether the circuit may be probed, by the clock that decides it."""
         with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
             seconds, microseconds = client.time()  # type: ignore[misc]
-            retry_at_ms = int(client.hget(CIRCUIT, "retry_at_ms") or 0)  # type: ignore[arg-type]
+            retry_at_ms = int(client.hget(CIRCUIT_KEY, "retry_at_ms") or 0)  # type: ignore[arg-type]
         return seconds * 1000 + microseconds // 1000 > retry_at_ms
 
     def start_over(self) -> None:
-        """Heal the provider and forget its past and every circuit."""
+        """Heal the provider, close the circuit, wait until every replica knows it, and forget what the provider saw."""
+        self.set_fault("none")
+        asyncio.run(self._reset_circuit())
+        working: set[str] = set()
+        wait_until(lambda: self._next_works(working) == REPLICAS, "every replica creates payment intents")
         self._sandbox("DELETE", "/_sandbox")
-        with redis.Redis.from_url(self.run.values["REDIS_URL"]) as client:
-            client.flushall()
+
+    def _next_works(self, working: set[str]) -> set[str]:
+        created = self.create()
+        if created.status_code == CREATED:
+            working.add(created.headers["X-Replica-Id"])
+        return working
+
+    async def _reset_circuit(self) -> None:
+        store = RedisStore.from_url(self.run.values["REDIS_URL"])
+        try:
+            await store.control(CIRCUIT, Override(mode=None, reason="a test begins", actor="tests"))
+        finally:
+            await store.aclose()
 
     def _sandbox(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         return self._ask(method, self.run.values["SANDBOX_URL"] + path, **arguments).raise_for_status()
