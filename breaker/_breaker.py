@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import replace
@@ -17,13 +18,14 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from breaker._config import BreakerConfig, Consistency, check_name
+from breaker._deadlines import Deadlines
 from breaker._errors import CallNotPermittedError, CallTimeoutError, StoreUnavailableError
 from breaker._events import BreakerEvent, EventKind, Listener
 from breaker._local import LocalLayer
 from breaker._machine import refusal
 from breaker._mirror import MirroredCircuit
 from breaker._store import Store
-from breaker._types import Outcome, Permitted, Recorded, Refused, Report, State, Transition, View
+from breaker._types import Outcome, Permitted, Recorded, Refused, Report, Reporting, State, Transition, View
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -102,11 +104,14 @@ class CircuitBreaker:
         self._limits = self._config.limits()
         self._classify_error = classify_error
         self._classify_result = classify_result
+        self._judges_results = classify_result is not _every_result_is_a_success
         self._describe_error = describe_error
         self._replica_id = replica_id or f"{socket.gethostname()}-{os.getpid()}"
         self._listeners = tuple(listeners)
         self._local = LocalLayer(self._config)
         self._mirror = MirroredCircuit(self._limits)
+        timeout_seconds = self._config.call_timeout_seconds
+        self._deadlines = None if timeout_seconds is None else Deadlines(timeout_seconds)
         self._follows = self._config.consistency is Consistency.STRICT
         self._resetting = False
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
@@ -130,9 +135,31 @@ class CircuitBreaker:
             CallNotPermittedError: The circuit lets no call through now; the function was not called.
             CallTimeoutError: The breaker's own timeout passed; the call was cancelled.
         """
-        async with _Guard(self) as guard:
+        permit, deadlines = self._mirror.permit, self._deadlines
+        task = None if permit is None else asyncio.current_task()
+        if permit is None or deadlines is None or task is None or task in deadlines.running or task.cancelling():
+            async with _Guard(self) as guard:
+                result = await function(*args, **kwargs)
+                guard.judge(result)
+            return result
+        # The same once more for what a fresh copy permits, the path of nearly every call, spelled out to cost as little
+        # as it can.
+        deadlines.running[task] = time.monotonic()
+        if not deadlines.watching:
+            deadlines.watch()
+        try:
             result = await function(*args, **kwargs)
-            guard.judge(result)
+        except BaseException as error:
+            if deadlines.is_expired(task, error):
+                late = self._late()
+                await self._settle(None, permit, _Issuer.MIRROR, Outcome.FAILURE, late)
+                raise late from error
+            await self._settle(None, permit, _Issuer.MIRROR, self._judge_error(error), error)
+            raise
+        if deadlines.running.pop(task, None) is None:
+            task.uncancel()  # It was told to stop and has come to its end all the same.
+        if self._judges_results or permit.reporting is not Reporting.FAILURES:
+            await self._settle(None, permit, _Issuer.MIRROR, self._judge_result(result), None)
         return result
 
     def __call__(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
@@ -203,12 +230,12 @@ class CircuitBreaker:
         return CallNotPermittedError(self._name, refused)
 
     async def _settle(
-        self, permit_id: str, permit: Permitted, issuer: _Issuer, outcome: Outcome, error: BaseException | None
+        self, permit_id: str | None, permit: Permitted, issuer: _Issuer, outcome: Outcome, error: BaseException | None
     ) -> None:
         if not permit.reporting.wants(outcome):
             return
         report = Report(
-            permit_id=permit_id,
+            permit_id=permit_id or next(self._permit_ids),
             generation=permit.generation,
             outcome=outcome,
             error="" if error is None else self._describe(error),
@@ -296,6 +323,9 @@ class CircuitBreaker:
             except Exception:
                 _log.exception("%s: a listener failed", self._name)
 
+    def _late(self) -> CallTimeoutError:
+        return CallTimeoutError(self._name, self._config.call_timeout_seconds or 0.0)
+
     def _judge_error(self, error: BaseException) -> Outcome:
         if not isinstance(error, Exception):
             return Outcome.IGNORED  # Cancelled, or the process is going down: nothing to hold against the dependency.
@@ -347,7 +377,7 @@ class _Guard:
         try:
             await self._deadline.__aexit__(kind, error, trace)
         except TimeoutError as timeout:
-            late = CallTimeoutError(breaker.name, breaker.config.call_timeout_seconds or 0.0)
+            late = breaker._late()
             await self._settle(Outcome.FAILURE, late)
             raise late from timeout
         await self._settle(self._outcome if error is None else breaker._judge_error(error), error)

@@ -1,0 +1,283 @@
+"""Calls that a fresh copy of the circuit permits take a path of their own; they keep every promise all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from breaker import (
+    BreakerConfig,
+    BreakerEvent,
+    CallNotPermittedError,
+    CallTimeoutError,
+    CircuitBreaker,
+    Consecutive,
+    EventKind,
+    MemoryStore,
+    Outcome,
+    State,
+    View,
+)
+from breaker._types import Recorded, Report
+from tests.support.stores import ManualClock
+
+
+class ProviderDownError(Exception):
+    """What a sick dependency raises."""
+
+
+class TellingStore(MemoryStore):
+    """A store in memory that tells its followers of every change, as Redis does, and keeps the reports it gets."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.reports: list[Report] = []
+        self.followers: list[tuple[str, Callable[[View | None], None]]] = []
+        self.paused: asyncio.Event | None = None
+
+    def follow(self, name: str, see: Callable[[View | None], None]) -> None:
+        self.followers.append((name, see))
+
+    async def record(self, name: str, report: Report, *args: Any) -> Recorded:
+        self.reports.append(report)
+        if self.paused is not None:
+            await self.paused.wait()
+        recorded = await super().record(name, report, *args)
+        await self.tell(name)
+        return recorded
+
+    async def tell(self, name: str) -> None:
+        view = await self.snapshot(name)
+        for followed, see in self.followers:
+            if followed == name:
+                see(view)
+
+
+@pytest.fixture
+def store() -> TellingStore:
+    """A store whose circuit is known to be closed."""
+    return TellingStore(ManualClock())
+
+
+async def works() -> str:
+    """Succeed at once."""
+    return "charged"
+
+
+async def works_later() -> str:
+    """Succeed after having waited for something."""
+    await asyncio.sleep(0)
+    return "charged"
+
+
+async def fails() -> str:
+    """Fail as a sick dependency does."""
+    raise ProviderDownError
+
+
+async def fails_later() -> str:
+    """Fail after having waited for something."""
+    await asyncio.sleep(0)
+    raise ProviderDownError
+
+
+async def hangs() -> str:
+    """Never answer."""
+    await asyncio.Event().wait()
+    return "never"
+
+
+async def warm(store: TellingStore, **options: Any) -> CircuitBreaker:
+    """Make a breaker that has a fresh copy of its closed circuit."""
+    config = BreakerConfig(policy=Consecutive(2), call_timeout_seconds=options.pop("timeout_seconds", 4))
+    breaker = CircuitBreaker("c", store, config, **options)
+    await breaker.call(works)
+    await store.tell("c")
+    assert breaker._mirror.permit is not None
+    return breaker
+
+
+def running(breaker: CircuitBreaker) -> int:
+    """Count the calls that are watched."""
+    assert breaker._deadlines is not None
+    return len(breaker._deadlines.running)
+
+
+@pytest.mark.parametrize("function", [works, works_later])
+async def test_a_result_comes_back_and_nothing_is_asked(
+    store: TellingStore, function: Callable[[], Awaitable[str]]
+) -> None:
+    """While the copy is fresh and nothing is counted, a success makes no report and leaves nothing behind."""
+    breaker = await warm(store)
+    assert await breaker.call(function) == "charged"
+    assert store.reports == []
+    assert running(breaker) == 0
+
+
+@pytest.mark.parametrize("function", [fails, fails_later])
+async def test_failures_are_reported_and_trip(store: TellingStore, function: Callable[[], Awaitable[str]]) -> None:
+    """Each failure is recorded before its caller is answered, with a permit id of its own; the second trips."""
+    heard: list[BreakerEvent] = []
+    breaker = await warm(store, listeners=[heard.append])
+    for count in (1, 2):
+        with pytest.raises(ProviderDownError):
+            await breaker.call(function)
+        assert len(store.reports) == count
+    with pytest.raises(CallNotPermittedError):
+        await breaker.call(works)
+    assert len({report.permit_id for report in store.reports}) == 2
+    assert [event.kind for event in heard] == [EventKind.TRIPPED, EventKind.REFUSED]
+    assert running(breaker) == 0
+
+
+async def test_one_success_ends_a_run_of_failures(store: TellingStore) -> None:
+    """Of many successes after a failure one is reported, and none waits for it."""
+    breaker = await warm(store)
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    store.paused = asyncio.Event()
+    for _ in range(5):
+        assert await breaker.call(works) == "charged"
+    await asyncio.sleep(0)
+    assert [report.outcome for report in store.reports] == [Outcome.FAILURE, Outcome.SUCCESS]
+    store.paused.set()
+    await asyncio.gather(*breaker._reports)
+    seen = await store.snapshot("c")
+    assert seen is not None
+    assert seen.failures == 0
+
+
+async def test_a_hanging_call_is_ended_by_the_breaker(store: TellingStore) -> None:
+    """The timeout raises `CallTimeoutError`, counts as a failure, and leaves the task as if nobody had cancelled it."""
+    breaker = await warm(store, timeout_seconds=0.01)
+    for _ in range(2):
+        with pytest.raises(CallTimeoutError):
+            await breaker.call(hangs)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    seen = await store.snapshot("c")
+    assert seen is not None
+    assert (seen.state, seen.last_error) == (State.OPEN, "CallTimeoutError")
+
+
+async def test_each_of_many_calls_has_its_own_deadline(store: TellingStore) -> None:
+    """A call that began later ends later, one that answers in time is left alone, and then nobody watches any more."""
+    breaker = await warm(store, timeout_seconds=0.05)
+    first = asyncio.create_task(breaker.call(hangs))
+    answer = asyncio.Event()
+    ends: list[str] = []
+
+    async def answers() -> str:
+        await answer.wait()
+        return "charged"
+
+    async def ending(name: str, call: asyncio.Task[str]) -> None:
+        with pytest.raises(CallTimeoutError):
+            await call
+        ends.append(name)
+
+    in_time = asyncio.create_task(breaker.call(answers))
+    await asyncio.sleep(0.02)
+    second = asyncio.create_task(breaker.call(hangs))
+    answer.set()
+    assert await in_time == "charged"
+    await asyncio.gather(ending("first", first), ending("second", second))
+    assert ends == ["first", "second"]
+    assert breaker._deadlines is not None
+    assert not breaker._deadlines.watching
+    assert running(breaker) == 0
+
+
+async def test_cancellation_counts_as_nothing(store: TellingStore) -> None:
+    """A client that goes away is no failure, and is not taken for a timeout."""
+    breaker = await warm(store)
+    task = asyncio.create_task(breaker.call(hangs))
+    await asyncio.sleep(0)
+    assert running(breaker) == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.reports == []
+    assert running(breaker) == 0
+
+
+async def test_a_deadline_outside_is_not_taken_for_the_breakers_own(store: TellingStore) -> None:
+    """A timeout around the breaker arrives as a cancellation and stays one."""
+    breaker = await warm(store)
+    with pytest.raises(TimeoutError) as timeout:
+        async with asyncio.timeout(0.01):
+            await breaker.call(hangs)
+    assert not isinstance(timeout.value, CallTimeoutError)
+    assert store.reports == []
+
+
+async def test_a_cancellation_beside_the_deadline_wins(store: TellingStore) -> None:
+    """Who is cancelled at the moment of its timeout is cancelled."""
+    breaker = await warm(store, timeout_seconds=0.01)
+    task = asyncio.create_task(breaker.call(hangs))
+    await asyncio.sleep(0)
+    assert breaker._deadlines is not None
+    breaker._deadlines.running[task] = 0.0
+    breaker._deadlines._sweep()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_call_that_answers_although_it_was_told_to_stop_keeps_its_result(store: TellingStore) -> None:
+    """A result is sacred, also one that comes after the deadline; the task is not left cancelled."""
+    breaker = await warm(store, timeout_seconds=0.01)
+
+    async def stubborn() -> str:
+        try:
+            return await hangs()
+        except asyncio.CancelledError:
+            return "charged"
+
+    assert await breaker.call(stubborn) == "charged"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_call_within_a_call_is_guarded_as_well(store: TellingStore) -> None:
+    """One breaker around itself in one task: both calls have a deadline, and both settle."""
+    breaker = await warm(store, timeout_seconds=0.05)
+
+    async def nested() -> str:
+        return await breaker.call(hangs)
+
+    with pytest.raises(CallTimeoutError):
+        await breaker.call(nested)
+    assert running(breaker) == 0
+
+
+async def test_a_task_that_is_being_cancelled_may_still_call(store: TellingStore) -> None:
+    """Whoever cleans up while being cancelled gets results and timeouts like anybody else."""
+    breaker = await warm(store, timeout_seconds=0.01)
+
+    async def cleans_up() -> None:
+        try:
+            await hangs()
+        finally:
+            assert await breaker.call(works_later) == "charged"
+            with pytest.raises(CallTimeoutError):
+                await breaker.call(hangs)
+
+    task = asyncio.create_task(cleans_up())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_results_are_judged(store: TellingStore) -> None:
+    """A classifier of results is asked although the copy permits."""
+    breaker = await warm(store, classify_result=lambda _: Outcome.FAILURE)
+    store.reports.clear()
+    assert await breaker.call(works) == "charged"
+    assert [report.outcome for report in store.reports] == [Outcome.FAILURE]
