@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.models import IdempotencyKey, PaymentIntent, PspOperation
@@ -35,13 +35,11 @@ class Attempt:
     """An intent, with its latest attempt to create it at the provider.
 
     Attributes:
-        leased: Somebody may be calling the provider for it right now.
         fingerprint: Of the body that the client's key stands for; None when it was not found by a key.
     """
 
     intent: PaymentIntent
     operation: PspOperation
-    leased: bool
     fingerprint: str | None = None
 
     def check(self, key: KeyClaim) -> None:
@@ -96,11 +94,7 @@ async def find_attempt(session: AsyncSession, intent_id: UUID) -> Attempt | None
 
 def _attempts() -> Select[*tuple[Any, ...]]:
     return (
-        select(
-            PaymentIntent,
-            PspOperation,
-            func.coalesce(PspOperation.lease_until > func.now(), False),
-        )
+        select(PaymentIntent, PspOperation)
         .join(PspOperation, PspOperation.intent_id == PaymentIntent.id)
         .where(PspOperation.kind == OperationKind.CREATE)
         .order_by(PspOperation.seq.desc())
@@ -111,10 +105,5 @@ def _attempts() -> Select[*tuple[Any, ...]]:
 def _attempt(row: Row[*tuple[Any, ...]] | None) -> Attempt | None:
     if row is None:
         return None
-    intent, operation, leased, *rest = row
-    return Attempt(
-        intent=intent,
-        operation=operation,
-        leased=leased,
-        fingerprint=rest[0] if rest else None,
-    )
+    intent, operation, *rest = row
+    return Attempt(intent=intent, operation=operation, fingerprint=rest[0] if rest else None)

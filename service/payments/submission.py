@@ -101,8 +101,6 @@ class Submission:
         """
         if (answer := known(attempt)) is not None:
             return answer
-        if attempt.leased:
-            raise IdempotencyInProgressError
         async with self._database.transaction() as session:
             if attempt.operation.status is OperationStatus.REJECTED:
                 lease = await repository.start_next(session, attempt, self.lease_for)

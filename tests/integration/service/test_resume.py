@@ -90,8 +90,9 @@ async def test_settling_is_measured_from_the_last_send(payments: Payments, provi
     provider.fail_next(*TIMED_OUT)
     provider.fail_next(*TIMED_OUT)
     await begin(payments, KEY)
-    sql("UPDATE psp_operations SET first_sent_at = now() - interval '1 day'")
+    sql("UPDATE psp_operations SET last_sent_at = now() - interval '50 seconds'")
     await begin(payments, KEY)
+    sql("UPDATE psp_operations SET last_sent_at = last_sent_at - interval '20 seconds'")
     await payments.create(NEW, KEY)
     assert len({operation for method, operation in provider.calls if method == "create"}) == 1
 
