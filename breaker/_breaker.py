@@ -22,7 +22,7 @@ from breaker._deadlines import Deadlines
 from breaker._errors import CallNotPermittedError, CallTimeoutError, StoreUnavailableError
 from breaker._events import BreakerEvent, EventKind, Listener
 from breaker._local import LocalLayer
-from breaker._machine import refusal
+from breaker._machine import refusal as refusal_of
 from breaker._mirror import MirroredCircuit
 from breaker._store import Store
 from breaker._types import Outcome, Permitted, Recorded, Refused, Report, Reporting, State, Transition, View
@@ -135,8 +135,11 @@ class CircuitBreaker:
             CallNotPermittedError: The circuit lets no call through now; the function was not called.
             CallTimeoutError: The breaker's own timeout passed; the call was cancelled.
         """
-        permit, deadlines = self._mirror.permit, self._deadlines
-        task = None if permit is None else asyncio.current_task()
+        permit, deadlines, task = self._mirror.permit, self._deadlines, None
+        if permit is not None:
+            task = asyncio.current_task()
+        elif (refusal := self._mirror.refusal()) is not None:
+            raise self._refused(*refusal)
         if permit is None or deadlines is None or task is None or task in deadlines.running or task.cancelling():
             async with _Guard(self) as guard:
                 result = await function(*args, **kwargs)
@@ -189,22 +192,25 @@ class CircuitBreaker:
         What it says may be old a moment later; only a call itself is decided atomically. While the store is away the
         local layer answers; where the circuit is mirrored and its copy is fresh, that does, without a read.
         """
-        refused = self._mirror.refusal()
-        if refused is None and self._mirror.permit is None:
-            try:
-                seen = await self._store.snapshot(self._name)
-                refused = None if seen is None else refusal(seen, self._limits)
-            except StoreUnavailableError:
-                refused = self._local.refusal()
-        return None if refused is None else CallNotPermittedError(self._name, refused)
+        if self._mirror.permit is not None:
+            return None
+        remembered = self._mirror.refusal()
+        if remembered is not None:
+            return CallNotPermittedError(self._name, *remembered)
+        try:
+            seen = await self._store.snapshot(self._name)
+            refused = None if seen is None else refusal_of(seen, self._limits)
+        except StoreUnavailableError:
+            refused = self._local.refusal()
+        return None if refused is None else CallNotPermittedError(self._name, refused, refused.retry_after_ms / 1000)
 
     async def _admit(self, permit_id: str) -> tuple[Permitted, _Issuer]:
         """Return a permit and who issued it, or raise."""
         if self._mirror.permit is not None:
             return self._mirror.permit, _Issuer.MIRROR
-        refused = self._mirror.refusal()
-        if refused is not None:
-            raise self._refused(refused, local=False)
+        refusal = self._mirror.refusal()
+        if refusal is not None:
+            raise self._refused(*refusal)
         if not self._follows:
             self._follows = True
             self._store.follow(self._name, self._see)
@@ -220,14 +226,15 @@ class CircuitBreaker:
             raise
         local = issuer is _Issuer.LOCAL
         if isinstance(reply, Refused):
-            raise self._refused(reply, local=local)
+            raise self._refused(reply, reply.retry_after_ms / 1000, local=local)
         if reply.transition is Transition.HALF_OPENED:
             self._tell(EventKind.HALF_OPENED, reply.state, reply.generation, local=local)
         return reply, issuer
 
-    def _refused(self, refused: Refused, *, local: bool) -> CallNotPermittedError:
-        self._tell(EventKind.REFUSED, refused.state, refused.generation, local=local)
-        return CallNotPermittedError(self._name, refused)
+    def _refused(self, refused: Refused, rest_seconds: float, *, local: bool = False) -> CallNotPermittedError:
+        if self._listeners:
+            self._tell(EventKind.REFUSED, refused.state, refused.generation, local=local)
+        return CallNotPermittedError(self._name, refused, rest_seconds)
 
     async def _settle(
         self, permit_id: str | None, permit: Permitted, issuer: _Issuer, outcome: Outcome, error: BaseException | None

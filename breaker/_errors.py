@@ -14,23 +14,40 @@ class CallNotPermittedError(BreakerError):
 
     Attributes:
         breaker: The circuit's name.
-        state: The circuit's state.
-        reason: `open`, `probing`, `forced_open`, or `store_unavailable` (with `on_store_error="refuse"`).
         retry_after_seconds: When a call may be let through again, at the earliest.
-        last_error: The class of the last failure that was counted, or an empty text.
-        generation: The circuit's generation.
-        mode: The operator's mode in force.
     """
 
-    def __init__(self, breaker: str, refused: Refused) -> None:
-        super().__init__(breaker, refused)
+    def __init__(self, breaker: str, refused: Refused, retry_after_seconds: float) -> None:
+        # Made for every refused call of an outage, so it only keeps what it is given; `BaseException` has the arguments
+        # already.
         self.breaker = breaker
-        self.state: State = refused.state
-        self.reason = refused.reason
-        self.retry_after_seconds = refused.retry_after_ms / 1000
-        self.last_error = refused.last_error
-        self.generation = refused.generation
-        self.mode: Mode = refused.mode
+        self.retry_after_seconds = retry_after_seconds
+        self._refused = refused
+
+    @property
+    def state(self) -> State:
+        """The circuit's state."""
+        return self._refused.state
+
+    @property
+    def reason(self) -> str:
+        """Why: `open`, `probing`, `forced_open` or `store_unavailable`."""
+        return self._refused.reason
+
+    @property
+    def last_error(self) -> str:
+        """What the last failure that was counted was, or an empty text."""
+        return self._refused.last_error
+
+    @property
+    def generation(self) -> int:
+        """The circuit's generation."""
+        return self._refused.generation
+
+    @property
+    def mode(self) -> Mode:
+        """The operator's mode in force."""
+        return self._refused.mode
 
     def __str__(self) -> str:
         """Say which circuit, why, and when to try again."""

@@ -61,20 +61,16 @@ class MirroredCircuit:
         if isinstance(reply, Refused):
             self._refuse(reply, endless=False)
 
-    def refusal(self) -> Refused | None:
-        """Return what every call is refused with now, or None."""
+    def refusal(self) -> tuple[Refused, float] | None:
+        """Return what every call is refused with now, and for how many seconds more; or None."""
         refused = self._refused
         if refused is None:
             return None
-        rest_ms = (self._refused_until - self._clock()) * 1000
-        if rest_ms <= 0:
+        rest_seconds = self._refused_until - self._clock()
+        if rest_seconds <= 0:
             self._refused = None
             return None
-        if math.isinf(rest_ms):
-            return refused
-        return Refused(
-            refused.state, refused.generation, refused.mode, refused.reason, math.ceil(rest_ms), refused.last_error
-        )
+        return refused, min(rest_seconds, refused.retry_after_ms / 1000)
 
     def _permit_of(self, view: View) -> Permitted | None:
         if view.mode_until_ms:
