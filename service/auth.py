@@ -76,6 +76,7 @@ class Authenticator:
 
     async def _claims(self, token: str) -> dict[str, Any]:
         key: str | jwt.PyJWK
+        algorithms: tuple[str, ...]
         if self._jwks is None:
             key, algorithms = self._secret or "", SECRET_ALGORITHMS
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -68,11 +68,11 @@ class IntentView(_Body):
     checkout_url: str | None
     status: IntentStatus
 
-    @classmethod
-    def of_created(cls, created: Created) -> Self:
+    @staticmethod
+    def of_created(created: Created) -> IntentView:
         """Show an intent as it was when it was created."""
         intent = created.intent
-        return cls.model_construct(
+        return IntentView.model_construct(
             intent_id=intent.public_id,
             provider=intent.provider,
             provider_payment_intent_id=intent.provider_intent_id,
@@ -93,10 +93,10 @@ class IntentDetails(IntentView):
     created_at: datetime
     updated_at: datetime
 
-    @classmethod
-    def of_intent(cls, intent: PaymentIntent) -> Self:
+    @staticmethod
+    def of_intent(intent: PaymentIntent) -> IntentDetails:
         """Show an intent as it is now."""
-        return cls.model_construct(
+        return IntentDetails.model_construct(
             **dict(IntentView.of_created(Created(intent, intent.status))),
             project_id=intent.project_id,
             milestone_id=intent.milestone_id,
