@@ -6,12 +6,12 @@ import json
 import os
 import secrets
 import shlex
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import jwt
 from cryptography.fernet import Fernet
+
+from service.auth import mint_token
 
 TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
 _PRIVATE_FILE = 0o600
@@ -35,12 +35,9 @@ def make_token(environment: Mapping[str, str], *, subject: str, scope: str) -> s
     secret = environment.get("SWITCHGEAR_JWT_SECRET")
     if not secret:
         return ""
-    now_seconds = int(time.time())
-    claims = {"sub": subject, "scope": scope, "iat": now_seconds, "exp": now_seconds + TOKEN_LIFETIME_SECONDS}
-    for claim, setting in (("iss", "SWITCHGEAR_JWT_ISSUER"), ("aud", "SWITCHGEAR_JWT_AUDIENCE")):
-        if environment.get(setting):
-            claims[claim] = environment[setting]
-    return jwt.encode(claims, secret, algorithm="HS256")
+    settings = {"iss": "SWITCHGEAR_JWT_ISSUER", "aud": "SWITCHGEAR_JWT_AUDIENCE"}
+    claims = {claim: environment[setting] for claim, setting in settings.items() if environment.get(setting)}
+    return mint_token(secret, subject, scope.split(), TOKEN_LIFETIME_SECONDS, **claims)
 
 
 def write_assignments(path: Path, values: Mapping[str, str]) -> None:

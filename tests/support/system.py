@@ -75,16 +75,18 @@ class System:
 
     def circuit(self) -> dict[str, str]:
         """The circuit's record, as HGETALL shows it."""
+        client: Any
         with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
-            record: dict[str, str] = client.hgetall(CIRCUIT_KEY)  # type: ignore[assignment]
+            record: dict[str, str] = client.hgetall(CIRCUIT_KEY)
         return record
 
     def cooldown_is_over(self) -> bool:
         """Whether the circuit may be probed, by the clock that decides it."""
+        client: Any
         with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
-            seconds, microseconds = client.time()  # type: ignore[misc]
-            retry_at_ms = int(client.hget(CIRCUIT_KEY, "retry_at_ms") or 0)  # type: ignore[arg-type]
-        return seconds * 1000 + microseconds // 1000 > retry_at_ms
+            seconds, microseconds = client.time()
+            retry_at_ms = int(client.hget(CIRCUIT_KEY, "retry_at_ms") or 0)
+        return bool(seconds * 1000 + microseconds // 1000 > retry_at_ms)
 
     def start_over(self) -> None:
         """Heal the provider, close the circuit, wait until every replica knows it, and forget what the provider saw."""
