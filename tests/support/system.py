@@ -75,18 +75,16 @@ class System:
 
     def circuit(self) -> dict[str, str]:
         """The circuit's record, as HGETALL shows it."""
-        client: Any
-        with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
+        with self._redis() as client:
             record: dict[str, str] = client.hgetall(CIRCUIT_KEY)
         return record
 
     def cooldown_is_over(self) -> bool:
         """Whether the circuit may be probed, by the clock that decides it."""
-        client: Any
-        with redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True) as client:
+        with self._redis() as client:
             seconds, microseconds = client.time()
-            retry_at_ms = int(client.hget(CIRCUIT_KEY, "retry_at_ms") or 0)
-        return bool(seconds * 1000 + microseconds // 1000 > retry_at_ms)
+            retry_at_ms = client.hget(CIRCUIT_KEY, "retry_at_ms")
+        return bool(seconds * 1000 + microseconds // 1000 > int(retry_at_ms))
 
     def start_over(self) -> None:
         """Heal the provider, close the circuit, wait until every replica knows it, and forget what the provider saw."""
@@ -108,6 +106,9 @@ class System:
             await store.control(CIRCUIT, Override(mode=None, reason="a test begins", actor="tests"))
         finally:
             await store.aclose()
+
+    def _redis(self) -> Any:  # the client's own types tell neither its two modes nor text from bytes
+        return redis.Redis.from_url(self.run.values["REDIS_URL"], decode_responses=True)
 
     def _sandbox(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         return self._ask(method, self.run.values["SANDBOX_URL"] + path, **arguments).raise_for_status()
