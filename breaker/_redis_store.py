@@ -228,17 +228,17 @@ class RedisStore:
         known, keys = name in self._registered, self._keys_of(name)
 
         async def register_and_evaluate() -> Any:
+            # The set of names lies in another hash slot than the circuit, so no script may touch both.
             if not known:
-                # The set of names lies in another hash slot than the circuit, so no script may touch both.
                 await self._client.sadd(self._registry, name)
                 self._registered.add(name)
-            return await self._evaluate(script, keys, args)
+            reply = await self._evaluate(script, keys, args)
+            if known and reply[-1] == 1:
+                # The record was gone: it idled out, or its data were lost, and then the set may have been lost as well.
+                await self._client.sadd(self._registry, name)
+            return reply
 
-        reply = await self._guarded(register_and_evaluate)
-        if known and reply[-1] == 1:
-            # The record was gone, so it idled out or its data were lost, and then the set may have been lost as well.
-            self._registered.discard(name)
-        return [_text(part) for part in reply]
+        return [_text(part) for part in await self._guarded(register_and_evaluate)]
 
     async def _run(self, script: Script, keys: Sequence[str], *args: str | int) -> list[Any]:
         reply = await self._guarded(lambda: self._evaluate(script, keys, args))
