@@ -85,7 +85,7 @@ class LocalRun:
         """The running child that people call by this name, such as `valkey` or `api-1`."""
         program = _PROGRAMS.get(name)
         for child in psutil.Process(self.process.pid).children():
-            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended; a zombie is such a one as well
+            with contextlib.suppress(psutil.Error):  # it is about to begin or to end
                 if program is None and child.environ().get("SWITCHGEAR_REPLICA_ID") == name:
                     return child
                 if program is not None and program in " ".join(child.cmdline()):
