@@ -6,6 +6,7 @@ directory above data and programs to all users, which would make a private home 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pwd
@@ -55,8 +56,8 @@ def postgres(directory: Path, logs: Path) -> Postgres:
     """
     user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
     data, package = directory / "postgres", _package()
-    if user is not None and not (_others_may_enter(directory) and _others_may_enter(package / "pginstall" / "bin")):
-        data, package = _move_out(data, package)
+    if user is not None:
+        data, package = _enterable_data(data), _enterable_package(package)
     programs = package / "pginstall" / "bin"
     if not (data / "PG_VERSION").exists():
         _create(data, programs, user)
@@ -84,27 +85,40 @@ def _others_may_enter(path: Path) -> bool:
     return all(step.stat().st_mode & stat.S_IXOTH for step in (path, *path.parents))
 
 
-def _move_out(data: Path, package: Path) -> tuple[Path, Path]:
-    """Keep data and a copy of the programs where another user can reach them; leave a link where the data would be."""
+def _enterable_data(data: Path) -> Path:
+    """Return where another user can reach the data; if that is elsewhere, a link is left in its place."""
+    if _others_may_enter(data.parent):
+        return data
     home = ROOT_HOME / hashlib.sha256(bytes(data)).hexdigest()[:12]
-    copy = home / f"programs-{version(_PACKAGE_NAME)}"
+    _make_public(ROOT_HOME, home)
+    if not data.is_symlink():
+        data.symlink_to(home / "data")
+    return home / "data"
+
+
+def _enterable_package(package: Path) -> Path:
+    """Return where another user can run the programs; a copy of them, one for all projects, if need be."""
+    if _others_may_enter(package / "pginstall" / "bin"):
+        return package
+    copy = ROOT_HOME / f"programs-{version(_PACKAGE_NAME)}"
     if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=_make_public(home)))
+        _make_public(ROOT_HOME)
+        unfinished = Path(tempfile.mkdtemp(dir=ROOT_HOME))
         # The wheel's shared libraries are found by their place beside the package.
         for part in package.parent.glob(f"{_PACKAGE_NAME}*"):
             shutil.copytree(part, unfinished / part.name)
-        for path in unfinished.rglob("*"):
+        for path in (unfinished, *unfinished.rglob("*")):
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-        _make_public(unfinished).rename(copy)
-    if not data.is_symlink():
-        data.symlink_to(home / "data")
-    return home / "data", copy / _PACKAGE_NAME
+        with contextlib.suppress(OSError):  # another run was faster
+            unfinished.rename(copy)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return copy / _PACKAGE_NAME
 
 
-def _make_public(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o755)
-    return directory
+def _make_public(*directories: Path) -> None:
+    for directory in directories:
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)
 
 
 def _create(data: Path, programs: Path, user: str | None) -> None:
