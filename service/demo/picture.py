@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def save_picture(timeline: Timeline, path: Path) -> None:
         figure.savefig(path, dpi=100, metadata=metadata)
 
 
-def _bins(end_seconds: float) -> list[float]:
-    return [number * _BIN_SECONDS for number in range(int(end_seconds / _BIN_SECONDS))]
+def _edges(end_seconds: float) -> list[float]:
+    return [number * _BIN_SECONDS for number in range(int(end_seconds / _BIN_SECONDS) + 1)]
 
 
 def _draw_bands(axes: Axes, timeline: Timeline, end_seconds: float) -> None:
@@ -73,14 +74,14 @@ def _draw_bands(axes: Axes, timeline: Timeline, end_seconds: float) -> None:
 
 
 def _draw_outcomes(axes: Axes, timeline: Timeline, end_seconds: float) -> None:
-    begins = _bins(end_seconds)
-    counts = [timeline.count(begin, begin + _BIN_SECONDS) for begin in begins]
-    floor = [0.0] * len(begins)
+    edges = _edges(end_seconds)
+    counts = [timeline.count(begin, end) for begin, end in pairwise(edges)]
+    floor = [0.0] * len(counts)
     shown = [outcome for outcome in Outcome if any(count[outcome] for count in counts)]
     for outcome in shown:
-        heights = [count[outcome] / _BIN_SECONDS for count in counts]
-        axes.bar(begins, heights, _BIN_SECONDS, floor, align="edge", color=_COLOURS[outcome], linewidth=0, zorder=2)
-        floor = [low + height for low, height in zip(floor, heights, strict=True)]
+        top = [low + count[outcome] / _BIN_SECONDS for low, count in zip(floor, counts, strict=True)]
+        axes.stairs(top, edges, baseline=floor, fill=True, color=_COLOURS[outcome], linewidth=0, zorder=2)
+        floor = top
     axes.set_ylim(0, max(floor) * 1.25)
     axes.set_ylabel("answers per second")
     patches = [Patch(color=_COLOURS[outcome], label=outcome.value) for outcome in shown]
@@ -89,9 +90,9 @@ def _draw_outcomes(axes: Axes, timeline: Timeline, end_seconds: float) -> None:
 
 
 def _draw_provider(axes: Axes, timeline: Timeline, end_seconds: float) -> None:
-    begins = _bins(end_seconds)
-    heights = [timeline.provider_count(begin, begin + _BIN_SECONDS) / _BIN_SECONDS for begin in begins]
-    axes.bar(begins, heights, _BIN_SECONDS, align="edge", color=_PROVIDER_COLOUR, linewidth=0, zorder=2)
+    edges = _edges(end_seconds)
+    heights = [timeline.provider_count(begin, end) / _BIN_SECONDS for begin, end in pairwise(edges)]
+    axes.stairs(heights, edges, fill=True, color=_PROVIDER_COLOUR, linewidth=0, zorder=2)
     axes.set_ylim(0, max(1.0, *heights) * 1.2)
     axes.set_ylabel("at the\nprovider")
     axes.set_xlabel("seconds")
@@ -103,8 +104,7 @@ def _draw_fault(axes: Axes, timeline: Timeline, end_seconds: float) -> None:
     height = axes.get_ylim()[1] * 0.86
     begin, end, *_ = (*timeline.at(Mark.BREAK), *timeline.at(Mark.HEAL), end_seconds)
     axes.plot((begin, end), (height, height), color=_BROKEN_COLOUR, linewidth=3, solid_capstyle="butt", zorder=4)
-    middle = (begin + end) / 2
-    axes.text(middle, height * 0.93, "the provider answers 500", color=_BROKEN_COLOUR, ha="center", va="top", zorder=4)
+    axes.text(begin + 0.5, height * 0.93, "the provider answers 500", color=_BROKEN_COLOUR, va="top", zorder=4)
 
 
 def _draw_marks(top: Axes, bottom: Axes, timeline: Timeline) -> None:
