@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from tests.support.processes import REPOSITORY, LocalRun
 from tests.support.system import System
@@ -27,5 +27,5 @@ def test_demo_plays_an_outage_against_the_fleet_that_runs(system: System, tmp_pa
     assert f"against the fleet that runs at {system.url('')}" in demo.stdout
     told = [demo.stdout.index(words) for words in ("TRIP", "OPEN AGAIN", "CLOSED", "one after each cooldown")]
     assert told == sorted(told)
-    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+    assert ET.parse(picture).getroot().tag.endswith("svg")
     assert system.create().status_code == 201
