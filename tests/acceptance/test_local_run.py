@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
+import redis
 
 from tests.support.processes import LocalRun, data_directory, started, wait_until
 from tests.support.system import REPLICAS, System
@@ -118,10 +119,11 @@ def _another_runs(run: LocalRun, name: str, pid: int) -> bool:
 
 
 def _all_work(system: System, intent_id: str, working: set[str]) -> bool:
-    """Ask once more, and say whether every replica has created an intent by now and the old one can be read."""
+    """Ask once more: has every replica created an intent by now, can the old one be read, does Redis answer?"""
     try:
         created, read = system.create(), system.read(intent_id)
-    except httpx.TransportError:
+        system.circuit()
+    except (httpx.TransportError, redis.RedisError):
         return False
     if created.status_code == 201:
         working.add(created.headers["X-Replica-Id"])

@@ -101,7 +101,7 @@ class System:
         return working
 
     async def _reset_circuit(self) -> None:
-        store = RedisStore.from_url(self.run.values["REDIS_URL"])
+        store = RedisStore.from_url(self.run.values["REDIS_URL"], timeout_seconds=5.0)
         try:
             await store.control(CIRCUIT, Override(mode=None, reason="a test begins", actor="tests"))
         finally:
