@@ -279,6 +279,19 @@ async def test_a_frozen_server_costs_one_store_timeout(
     await store.aclose()
 
 
+async def test_a_pause_of_our_own_is_no_absence_of_the_server(redis_url: str) -> None:
+    """An event loop that is busy for longer than the store timeout still takes the answer that came meanwhile."""
+    store = RedisStore.from_url(redis_url, timeout_seconds=0.1)
+    breaker = CircuitBreaker(NAME, store, STRICT)
+    await breaker.call(works)
+    calls = [asyncio.create_task(breaker.call(works)) for _ in range(10)]
+    await asyncio.sleep(0)  # The commands are on their way.
+    time.sleep(0.3)  # noqa: ASYNC251 - the pause is what is tested
+    assert await asyncio.gather(*calls) == ["charged"] * 10
+    assert not store.degraded
+    await store.aclose()
+
+
 async def test_an_answer_that_is_not_understood_is_a_store_failure(store: RedisStore) -> None:
     """A reply of some other version is a fault of the library, and the call is guarded locally all the same."""
     store._acquire = type(store._acquire)("#!lua\nreturn {'perhaps', 0}")
