@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -16,9 +12,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 
 from breaker._config import check_name
-from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
+from breaker._errors import ConfigError, ScriptError
 from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script, load_script
+from breaker._store_guard import StoreGuard
 from breaker._types import (
     Limits,
     Mode,
@@ -32,17 +29,6 @@ from breaker._types import (
     Transition,
     View,
 )
-
-_log = logging.getLogger("breaker")
-
-# While the store is away one call in this time tries it again; every other call goes straight to the local layer.
-_PAUSE_SECONDS = 1.0
-
-# A timer that comes this late says that the event loop was busy; how often a deadline is put off for that; and how long
-# the last look takes at what has arrived.
-_LATE_SECONDS = 0.01
-_CHANCES = 8
-_LAST_LOOK_SECONDS = 0.002
 
 # Scripts take microseconds, so a few connections carry thousands of calls a second, and the first burst after a start
 # does not open a connection for each call.
@@ -93,11 +79,9 @@ class RedisStore:
             timeout_seconds=timeout_seconds,
             heartbeat_seconds=heartbeat_seconds,
         )
-        self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._guard = StoreGuard(timeout_seconds, _MAX_CONNECTIONS)
         self._registered: set[str] = set()
         self._keys: dict[str, tuple[str, ...]] = {}
-        self._degraded = False
-        self._try_again_at = 0.0
 
     @classmethod
     def from_url(
@@ -133,7 +117,7 @@ class RedisStore:
     @property
     def degraded(self) -> bool:
         """True from the first call that Redis failed to answer until the first that it answers again."""
-        return self._degraded
+        return self._guard.degraded
 
     async def acquire(self, name: str, permit_id: str, limits: Limits, replica_id: str) -> Permitted | Refused:
         """Ask for leave to make one call; one round trip, and one more when this replica first uses the name."""
@@ -210,7 +194,7 @@ class RedisStore:
 
     async def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
-        members = await self._guarded(lambda: self._client.smembers(self._registry))
+        members = await self._guard.run(lambda: self._client.smembers(self._registry))
         return sorted(_text(member) for member in members)
 
     async def aclose(self) -> None:
@@ -245,68 +229,23 @@ class RedisStore:
                 await self._client.sadd(self._registry, name)
             return reply
 
-        return [_text(part) for part in await self._guarded(register_and_evaluate)]
+        return [_text(part) for part in await self._guard.run(register_and_evaluate)]
 
     async def _run(self, script: Script, keys: Sequence[str], *args: str | int) -> list[Any]:
-        reply = await self._guarded(lambda: self._evaluate(script, keys, args))
+        reply = await self._guard.run(lambda: self._evaluate(script, keys, args))
         return [_text(part) for part in reply]
 
     async def _evaluate(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         try:
-            return await self._client.evalsha(script.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            # The cache was flushed, or a replica that never saw the script was promoted.
-            return await self._client.eval(script.text, len(keys), *keys, *args)
-
-    async def _guarded(self, command: Callable[[], Awaitable[Any]]) -> Any:
-        if self._degraded:
-            now = time.monotonic()
-            if now < self._try_again_at:
-                raise StoreUnavailableError("the store is away; the next attempt is due shortly")
-            # Claimed before the attempt, so that one call at a time finds out how Redis is.
-            self._try_again_at = now + _PAUSE_SECONDS
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(None) as deadline:
-                due = loop.time() + self._timeout_seconds
-                timer = loop.call_at(due, _expire, loop, deadline, due)
-                try:
-                    async with self._slots:
-                        reply = await command()
-                finally:
-                    timer.cancel()
-        except Exception as error:
-            if isinstance(error, ResponseError) and str(error).startswith("BREAKER"):
+            try:
+                return await self._client.evalsha(script.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                # The cache was flushed, or a replica that never saw the script was promoted.
+                return await self._client.eval(script.text, len(keys), *keys, *args)
+        except ResponseError as error:
+            if str(error).startswith("BREAKER"):
                 raise ScriptError(str(error)) from error
-            # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.
-            self._away(error)
-        if self._degraded:
-            self._degraded = False
-            _log.warning("the store answers again; the shared circuits are back in force")
-        return reply
-
-    def _away(self, error: Exception) -> NoReturn:
-        if not self._degraded:
-            self._degraded = True
-            self._try_again_at = time.monotonic() + _PAUSE_SECONDS
-            _log.warning("the store is away, each replica guards itself: %s: %s", type(error).__name__, error)
-        raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
-
-
-def _expire(loop: asyncio.AbstractEventLoop, deadline: asyncio.Timeout, due: float, chances: int = _CHANCES) -> None:
-    """Let a deadline pass, but not for a time in which the event loop itself was busy.
-
-    A loop that was busy for longer than the deadline finds the answer and the passed deadline in the same turn. Taken
-    by itself the deadline would make an absence of Redis out of a pause of our own, so it is put off by that pause.
-    """
-    if not chances:
-        with contextlib.suppress(RuntimeError):  # The command has ended meanwhile.
-            deadline.reschedule(loop.time())
-        return
-    late_seconds = loop.time() - due
-    left = chances - 1 if late_seconds > _LATE_SECONDS else 0
-    wait_seconds = max(late_seconds, _LAST_LOOK_SECONDS)
-    loop.call_later(wait_seconds, _expire, loop, deadline, loop.time() + wait_seconds, left)
+            raise
 
 
 def _not_understood(script: str, reply: object) -> ScriptError:

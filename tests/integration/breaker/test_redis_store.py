@@ -254,7 +254,7 @@ async def test_a_frozen_server_costs_one_store_timeout(
 ) -> None:
     """While the server is stopped one call at a time tries it; when it goes on, the shared circuit is back in force."""
     pauses: list[float] = []
-    monkeypatch.setattr("breaker._redis_store._PAUSE_SECONDS", 60)
+    monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 60)
     store = RedisStore.from_url(own_server.connection_url, timeout_seconds=0.2)
     breaker = CircuitBreaker(NAME, store, STRICT)
     await breaker.call(works)
@@ -271,8 +271,8 @@ async def test_a_frozen_server_costs_one_store_timeout(
         os.kill(process.pid, signal.SIGCONT)
     tried = [pause for pause in pauses if pause >= 0.2]
     assert len(tried) == 1, "only the first call waited for the server"
-    monkeypatch.setattr("breaker._redis_store._PAUSE_SECONDS", 0)
-    store._try_again_at = 0
+    monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0)
+    store._guard._try_again_at = 0
     async with asyncio.timeout(10):
         while store.degraded:
             await breaker.call(works)

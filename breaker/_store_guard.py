@@ -1,0 +1,97 @@
+"""What keeps a store that is down, slow or frozen from becoming the outage: a deadline, and a breaker of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from breaker._errors import ScriptError, StoreUnavailableError
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("breaker")
+
+# While the store is away one call in this time tries it again; every other call goes straight to the local layer.
+_PAUSE_SECONDS = 1.0
+
+# A timer that comes this late says that the event loop was busy; how often a deadline is put off for that; and how long
+# the last look takes at what has arrived.
+_LATE_SECONDS = 0.01
+_CHANCES = 8
+_LAST_LOOK_SECONDS = 0.002
+
+
+class StoreGuard:
+    """Bounds every command to a store, and asks a store that is away once in a while only.
+
+    Args:
+        timeout_seconds: The longest that a command may take, connecting and queueing included.
+        concurrency: How many commands may be out at once.
+
+    Attributes:
+        degraded: True from the first command that failed until the first that succeeds again.
+    """
+
+    def __init__(self, timeout_seconds: float, concurrency: int) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._slots = asyncio.Semaphore(concurrency)
+        self._try_again_at = 0.0
+        self.degraded = False
+
+    async def run(self, command: Callable[[], Awaitable[_T]]) -> _T:
+        """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
+        if self.degraded:
+            now = time.monotonic()
+            if now < self._try_again_at:
+                raise StoreUnavailableError("the store is away; the next attempt is due shortly")
+            # Claimed before the attempt, so that one call at a time finds out how the store is.
+            self._try_again_at = now + _PAUSE_SECONDS
+        try:
+            reply = await self._bounded(command)
+        except ScriptError:
+            raise
+        except Exception as error:
+            # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.
+            self._note_absence(error)
+            raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+        if self.degraded:
+            self.degraded = False
+            _log.warning("the store answers again; the shared circuits are back in force")
+        return reply
+
+    async def _bounded(self, command: Callable[[], Awaitable[_T]]) -> _T:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._timeout_seconds
+        async with asyncio.timeout(None) as deadline:
+            timer = loop.call_at(due, _expire, loop, deadline, due)
+            try:
+                async with self._slots:
+                    return await command()
+            finally:
+                timer.cancel()
+
+    def _note_absence(self, error: Exception) -> None:
+        if not self.degraded:
+            self.degraded = True
+            self._try_again_at = time.monotonic() + _PAUSE_SECONDS
+            _log.warning("the store is away, each replica guards itself: %s: %s", type(error).__name__, error)
+
+
+def _expire(loop: asyncio.AbstractEventLoop, deadline: asyncio.Timeout, due: float, chances: int = _CHANCES) -> None:
+    """Let a deadline pass, but not for a time in which the event loop itself was busy.
+
+    A loop that was busy for longer than the deadline finds the answer and the passed deadline in the same turn. Taken
+    by itself the deadline would make an absence of the store out of a pause of our own, so it is put off by that pause.
+    """
+    if not chances:
+        with contextlib.suppress(RuntimeError):  # The command has ended meanwhile.
+            deadline.reschedule(loop.time())
+        return
+    late_seconds = loop.time() - due
+    left = chances - 1 if late_seconds > _LATE_SECONDS else 0
+    wait_seconds = max(late_seconds, _LAST_LOOK_SECONDS)
+    loop.call_later(wait_seconds, _expire, loop, deadline, loop.time() + wait_seconds, left)
