@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["tests.support.valkey", "tests.support.postgres", "tests.support.sandbox"]
+pytest_plugins = [
+    "tests.support.valkey",
+    "tests.support.redis_servers",
+    "tests.support.postgres",
+    "tests.support.sandbox",
+]
 
 
 class _AcceptanceInOneWorker(LoadScopeScheduling):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Each promise of this folder is kept by every store: in memory, in fakeredis and in a real server."""
+"""Each promise of this folder is kept by every store: in memory, in fakeredis and in both real servers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from breaker import Store
 from tests.contract.circuit import Circuit
+from tests.support.redis_servers import KINDS
 from tests.support.stores import ManualClock, open_store
 
 
@@ -18,10 +19,10 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest_asyncio.fixture(params=["memory", "fake", "real"])
+@pytest_asyncio.fixture(params=["memory", "fake", *KINDS])
 async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
     """One of the stores, empty, on the test's clock."""
-    url = request.getfixturevalue("valkey_url") if request.param == "real" else None
+    url = request.getfixturevalue(f"{request.param}_url") if request.param in KINDS else None
     async with open_store(request.param, clock, url) as opened:
         yield opened
 

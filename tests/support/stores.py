@@ -81,7 +81,7 @@ async def real_store(clock: ManualClock, url: str) -> AsyncIterator[Store]:
 
 
 def open_store(kind: str, clock: ManualClock, url: str | None) -> AbstractAsyncContextManager[Store]:
-    """Open a store by its kind: memory, fake or real."""
+    """Open a store by its kind: memory, fake, or any other word for a real server."""
     if kind == "memory":
         return memory_store(clock)
     if kind == "fake":
