@@ -10,9 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from breaker._topology import Client, Subscriptions
 from breaker._types import View
 
 _log = logging.getLogger("breaker")
@@ -38,14 +38,14 @@ class RedisFeed:
 
     def __init__(
         self,
-        client: Redis,
+        client: Client,
         *,
         snapshot: Callable[[str], Awaitable[View | None]],
         parse: Callable[[dict[str, str]], View],
         timeout_seconds: float,
         heartbeat_seconds: float,
     ) -> None:
-        self._client = client
+        self._subscriptions = Subscriptions(client)
         self._snapshot = snapshot
         self._parse = parse
         self._timeout_seconds = timeout_seconds
@@ -91,7 +91,9 @@ class RedisFeed:
 
     async def _listen(self) -> None:
         subscribed: set[str] = set()
-        async with self._client.pubsub() as subscription, asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(self._timeout_seconds):
+            subscription = await self._subscriptions.open()
+        async with subscription, asyncio.TaskGroup() as tasks:
             await self._subscribe(subscription, subscribed)
             tasks.create_task(self._tend(subscription, subscribed))
             while True:

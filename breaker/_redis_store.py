@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Self
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 
 from breaker._config import check_name
@@ -16,6 +13,7 @@ from breaker._errors import ConfigError, ScriptError
 from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script, load_script
 from breaker._store_guard import StoreGuard
+from breaker._topology import Client, close, connect, parse
 from breaker._types import (
     Limits,
     Mode,
@@ -42,7 +40,8 @@ class RedisStore:
     that was sent may have arrived, and the lease heals one that was not.
 
     Args:
-        client: An asyncio client. Give it short timeouts and no retries of its own, or use `from_url`.
+        client: An asyncio client, of a server or a Cluster, with short timeouts and no retries of its own; or use
+            `from_url`.
         prefix: What every key begins with; the set of all names is the prefix with an `s` for its colon.
         timeout_seconds: The longest that a call may wait for Redis, connecting and queueing included.
         heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life.
@@ -51,7 +50,7 @@ class RedisStore:
 
     def __init__(
         self,
-        client: Redis,
+        client: Client,
         *,
         prefix: str = "breaker:",
         timeout_seconds: float = 0.25,
@@ -90,26 +89,17 @@ class RedisStore:
         """Make a store with a client of its own; connects when first used.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`.
+            url: `redis://`, `rediss://` or `unix://` for a server, `redis+sentinel://HOST:PORT,…/SERVICE` for a primary
+                that Sentinels watch, `redis+cluster://HOST:PORT,…` for a Cluster; with `rediss` for `redis` by TLS.
             prefix: What every key begins with.
             timeout_seconds: The longest that a call may wait for Redis.
             heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life.
 
         Raises:
-            ConfigError: The URL is not one of these.
+            ConfigError: The URL cannot work; the message says what to do.
         """
-        try:
-            client = Redis.from_url(
-                url,
-                # One deadline of the store's own bounds connecting, queueing and answering together.
-                socket_timeout=None,
-                socket_connect_timeout=None,
-                retry=Retry(NoBackoff(), 0),
-                # The semaphore is the limit; a pool that raised before it would look like an absent Redis.
-                max_connections=2 * _MAX_CONNECTIONS,
-            )
-        except ValueError as error:
-            raise ConfigError(f"not a Redis URL: {error}") from error
+        # The semaphore is the limit; a pool that raised before it would look like an absent Redis.
+        client = connect(parse(url), timeout_seconds=timeout_seconds, max_connections=2 * _MAX_CONNECTIONS)
         store = cls(client, prefix=prefix, timeout_seconds=timeout_seconds, heartbeat_seconds=heartbeat_seconds)
         store._owns_client = True
         return store
@@ -201,7 +191,7 @@ class RedisStore:
         """End the subscription, and close the client if `from_url` made it."""
         await self._feed.aclose()
         if self._owns_client:
-            await self._client.aclose()
+            await close(self._client)
 
     @property
     def _registry(self) -> str:
