@@ -178,7 +178,13 @@ class Subscriptions:
 
 
 def _waiting(seconds: float | None) -> dict[str, Any]:
-    return {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+        # Naming the driver takes two commands for each connection, which a user with least privileges may not send.
+        "driver_info": None,
+    }
 
 
 def _parameters(query: str, kind: Kind, *, tls: bool) -> dict[str, Any]:

