@@ -85,6 +85,11 @@ class Member:
         inside = [Call(self, name) for name, error in zip(names, kept_out, strict=True) if error is None]
         return inside, Counter(word_for(error) for error in kept_out if error is not None)
 
+    async def end_many(self, calls: list[Call], how: str) -> list[Any]:
+        """Let many of this replica's calls end at once; return what their callers got."""
+        ends: list[Any] = await self.ask("finish_many", calls=[call.name for call in calls], how=how)
+        return ends
+
     async def run(self, how: str, times: int = 1) -> Counter[str]:
         """Make calls one after the other and count how they ended."""
         ends: Counter[str] = await self.ask("run", how=how, times=times)
@@ -113,7 +118,7 @@ class Fleet:
         self.cli: Any = redis.Redis.from_url(url, decode_responses=True)
         self._bytes: Any = redis.Redis.from_url(url)
         self._pool = pool
-        self._workers: list[Worker] = []
+        self._left: list[Member] = []
         self._now_ms = round(START_SECONDS * 1000)
 
     @property
@@ -146,8 +151,7 @@ class Fleet:
         if plant_clocks:
             self._plant()
         if self._pool is not None:
-            self._workers = self._pool.take(count)
-            self.members = [self._in_its_process(worker) for worker in self._workers]
+            self.members = [self._in_its_process(worker) for worker in self._pool.take(count)]
         else:
             self.members = [self._in_this_process(Replica()) for _ in range(count)]
         defaults = {
@@ -173,9 +177,9 @@ class Fleet:
 
     async def close(self) -> None:
         """End the replicas."""
-        for member in self.members:
+        for member in self.members + self._left:
             await member.ask("close")
-        self.members = []
+        self.members, self._left = [], []
         self.cli.close()
         self._bytes.close()
 
@@ -258,7 +262,13 @@ class Fleet:
         async def ask(verb: str, **arguments: Any) -> Any:
             return await getattr(replica, verb)(**arguments)
 
-        return Member(ask, replica.disappear)
+        async def kill() -> None:
+            await replica.disappear()
+            self.members.remove(member)
+            self._left.append(member)
+
+        member = Member(ask, kill)
+        return member
 
     def _in_its_process(self, worker: Worker) -> Member:
         async def kill() -> None:

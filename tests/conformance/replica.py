@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,11 +19,21 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Outcome, RedisStore, _redis_feed, _store_guard
+from breaker import (
+    BreakerConfig,
+    CallNotPermittedError,
+    CircuitBreaker,
+    Outcome,
+    Override,
+    RedisStore,
+    _redis_feed,
+    _store_guard,
+)
 
 _PLANTED_LUA = Path(__file__).parents[1] / "support" / "lua"
 _PAUSED: tuple[Any, ...] = (_store_guard, _redis_feed)
 _PAUSES = [module._PAUSE_SECONDS for module in _PAUSED]
+_time_of_day = time.time
 _PATIENCE_SECONDS = 20.0
 # One rounding of a float must not keep a copy alive whose time is over.
 _ROUNDING_SECONDS = 1e-6
@@ -90,7 +101,6 @@ class Replica:
         self._store: RedisStore | None = None
         self._client: Redis | None = None
         self._held: dict[str, _HeldCall] = {}
-        self._gone: list[_HeldCall] = []
         self._lines: list[str] = []
         self._handler = logging.Handler()
         self._handler.emit = lambda record: self._lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -157,22 +167,30 @@ class Replica:
     async def close(self) -> None:
         """End everything and be ready to be opened again."""
         await self.stop_traffic()
-        await self.disappear()
-        for held in self._gone:
-            held.task.cancel()
-        await asyncio.gather(*(held.ended() for held in self._gone))
+        await self._cancel_all()
+        await self._disconnect()
         for module, seconds in zip(_PAUSED, _PAUSES, strict=True):
             module._PAUSE_SECONDS = seconds
+        time.time = _time_of_day
         logging.getLogger("breaker").removeHandler(self._handler)
         self.__init__()  # type: ignore[misc]
 
     async def disappear(self) -> None:
-        """Lose every connection, and never go on with any call: what is left of a process that was killed."""
-        self._gone += self._held.values()
-        self._held = {}
+        """Reach nobody any more and go on with no call: what is left of a process that was killed."""
+        await self._disconnect()
+        assert self._store is not None
+        self._store._guard.degraded, self._store._guard._try_again_at = True, math.inf
+
+    async def _disconnect(self) -> None:
         if self._store is not None and self._client is not None:
             await self._store.aclose()
             await self._client.aclose()
+
+    async def _cancel_all(self) -> None:
+        for held in self._held.values():
+            held.task.cancel()
+        await asyncio.gather(*(held.ended() for held in self._held.values()))
+        await self._reported()
 
     async def through_the_door(self, function: Callable[[], Any]) -> Any:
         """Make a guarded call."""
@@ -202,6 +220,10 @@ class Replica:
         end = await held.ended()
         await self._reported()
         return end
+
+    async def finish_many(self, calls: list[str], how: str) -> list[Any]:
+        """Let many calls end at the same moment."""
+        return await asyncio.gather(*(self.finish(call, how) for call in calls))
 
     async def cancel(self, call: str) -> Any:
         """Cancel a call, as a client that goes away does, and wait until all reports have arrived."""
@@ -244,23 +266,31 @@ class Replica:
         assert self._store is not None
         return await self._store.snapshot(self._name), await self._store.names()
 
+    async def control(self, override: Override, times: int = 1) -> None:
+        """Act as an operator."""
+        assert self._store is not None
+        for _ in range(times):
+            await self._store.control(self._name, override)
+
     async def start_traffic(self, how: str = SUCCESS) -> None:
         """Call without a break until `stop_traffic`."""
 
         async def calling() -> None:
             while True:
-                started = time.monotonic()
                 self._ends[word_for(await self._one(how))] += 1
-                self._slowest_seconds = max(self._slowest_seconds, time.monotonic() - started)
                 await asyncio.sleep(0)
 
         self._traffic = asyncio.create_task(calling())
 
-    async def traffic(self, more: int) -> tuple[Counter[str], float]:
-        """Wait until so many more calls have ended; return all their ends, and how long the slowest took."""
+    async def traffic(self, more: int) -> Counter[str]:
+        """Wait until so many more calls have ended, and return the ends of all."""
         enough = self._ends.total() + more
         await self._until(lambda: self._ends.total() >= enough)
-        return self._ends, self._slowest_seconds
+        return self._ends
+
+    async def slowest(self) -> float:
+        """How long the slowest call has taken that was not held, in seconds."""
+        return self._slowest_seconds
 
     async def stop_traffic(self) -> None:
         """Stop calling."""
@@ -272,14 +302,14 @@ class Replica:
         """Let time pass on this host's clock."""
         self._seconds += seconds + _ROUNDING_SECONDS
 
+    async def skew(self, seconds: float) -> None:
+        """Set this host's time of day wrong."""
+        time.time = lambda: _time_of_day() + seconds
+
     async def catch_up(self, generation: int, revision: int) -> None:
         """Wait until the copy of the circuit is at least so new."""
         mirror = self._breaker._mirror
         await self._until(lambda: mirror._fresh and mirror._newest >= (generation, revision))
-
-    async def lose_touch(self) -> None:
-        """Wait until the copy is no longer relied on."""
-        await self._until(lambda: not self._breaker._mirror._fresh)
 
     async def until_degraded(self, degraded: bool) -> None:
         """Wait until the store is known to be away, or known to answer."""
@@ -300,10 +330,13 @@ class Replica:
         async def once() -> str:
             return _end(how)
 
+        started = time.monotonic()
         try:
             return await self.through_the_door(once)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller got it
             return error
+        finally:
+            self._slowest_seconds = max(self._slowest_seconds, time.monotonic() - started)
 
     async def _reported(self) -> None:
         while self._breaker._reports:
