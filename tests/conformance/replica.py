@@ -266,11 +266,10 @@ class Replica:
         assert self._store is not None
         return await self._store.snapshot(self._name), await self._store.names()
 
-    async def control(self, override: Override, times: int = 1) -> None:
+    async def control(self, override: Override) -> None:
         """Act as an operator."""
         assert self._store is not None
-        for _ in range(times):
-            await self._store.control(self._name, override)
+        await self._store.control(self._name, override)
 
     async def start_traffic(self, how: str = SUCCESS) -> None:
         """Call without a break until `stop_traffic`."""
