@@ -44,9 +44,16 @@ async def fleet(empty_server_url: str, consistency: Consistency, shape: Pool | N
 
 
 @pytest.fixture(params=KINDS)
-def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+def server_kind(request: pytest.FixtureRequest) -> str:
+    """What kind of server the test has for itself."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def own_server(server_kind: str) -> Iterator[RedisServer]:
     """A server that the test starts, and may freeze or kill."""
-    server = RedisServer(request.param)
+    server = RedisServer(server_kind)
     yield server
     server.close()
 

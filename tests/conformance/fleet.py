@@ -111,19 +111,13 @@ class Fleet:
     """
 
     def __init__(self, url: str, consistency: Consistency, pool: Pool | None) -> None:
-        self.url = url
         self.consistency = consistency
         self.members: list[Member] = []
-        # The client's own types tell neither its two modes nor text from bytes.
-        self.cli: Any = redis.Redis.from_url(url, decode_responses=True)
-        self._bytes: Any = redis.Redis.from_url(url)
+        self._connect(url)
+        self._opened: list[dict[str, Any]] = []
         self._pool = pool
         self._left: list[Member] = []
         self._now_ms = round(START_SECONDS * 1000)
-
-    @property
-    def shares_a_process(self) -> bool:
-        return self._pool is None
 
     def config(self, **changes: Any) -> BreakerConfig:
         """The configuration of the fleet, with changes."""
@@ -155,7 +149,7 @@ class Fleet:
         else:
             self.members = [self._in_this_process(Replica()) for _ in range(count)]
         defaults = {
-            "url": self.url,
+            "url": self._url,
             "name": NAME,
             "config": config or self.config(),
             "decode_responses": False,
@@ -169,7 +163,8 @@ class Fleet:
                 "door": _DOORS[index % len(_DOORS)],
                 "clock_seconds": _HOST_CLOCKS[index % len(_HOST_CLOCKS)] if plant_clocks else None,
             }
-            await member.ask("open", **{**defaults, **own, **options})
+            self._opened.append({**defaults, **own, **options})
+            await member.ask("open", **self._opened[-1])
         if warm:
             await self.each(lambda member: member.run(SUCCESS))
             await self.caught_up()
@@ -182,6 +177,20 @@ class Fleet:
         self.members, self._left = [], []
         self.cli.close()
         self._bytes.close()
+
+    async def move(self, url: str) -> None:
+        """Let every replica begin anew, with another server that has the same data."""
+        self.cli.close()
+        self._bytes.close()
+        self._connect(url)
+        for member, options in zip(self.members, self._opened, strict=True):
+            await member.ask("close")
+            await member.ask("open", **{**options, "url": url})
+
+    async def lines(self) -> list[str]:
+        """What the replicas have logged; a process has one log for all replicas in it."""
+        logs = await self.each(lambda member: member.ask("lines"))
+        return logs[0] if self._pool is None else list(itertools.chain(*logs))
 
     async def each(self, do: Callable[[Member], Awaitable[Any]]) -> list[Any]:
         """Let every replica do something at the same time."""
@@ -254,6 +263,12 @@ class Fleet:
         seen, _ = await self.members[0].ask("read")
         assert isinstance(seen, View)
         return seen
+
+    def _connect(self, url: str) -> None:
+        self._url = url
+        # The client's own types tell neither its two modes nor text from bytes.
+        self.cli: Any = redis.Redis.from_url(url, decode_responses=True)
+        self._bytes: Any = redis.Redis.from_url(url)
 
     def _plant(self) -> None:
         self.cli.set("planted:now_ms", self._now_ms)

@@ -35,6 +35,8 @@ _PAUSED: tuple[Any, ...] = (_store_guard, _redis_feed)
 _PAUSES = [module._PAUSE_SECONDS for module in _PAUSED]
 _time_of_day = time.time
 _PATIENCE_SECONDS = 20.0
+# Traffic that never waits would keep the machine from everybody else.
+_BREATH_SECONDS = 0.001
 # One rounding of a float must not keep a copy alive whose time is over.
 _ROUNDING_SECONDS = 1e-6
 
@@ -143,7 +145,11 @@ class Replica:
                 module._PAUSE_SECONDS = pause_seconds
         logging.getLogger("breaker").addHandler(self._handler)
         self._client = Redis.from_url(
-            url, decode_responses=decode_responses, socket_timeout=None, retry=Retry(NoBackoff(), 0)
+            url,
+            decode_responses=decode_responses,
+            socket_timeout=None,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,
         )
         self._store = RedisStore(
             self._client,
@@ -272,12 +278,12 @@ class Replica:
         await self._store.control(self._name, override)
 
     async def start_traffic(self, how: str = SUCCESS) -> None:
-        """Call without a break until `stop_traffic`."""
+        """Go on calling until `stop_traffic`."""
 
         async def calling() -> None:
             while True:
                 self._ends[word_for(await self._one(how))] += 1
-                await asyncio.sleep(0)
+                await asyncio.sleep(_BREATH_SECONDS)
 
         self._traffic = asyncio.create_task(calling())
 
@@ -309,6 +315,10 @@ class Replica:
         """Wait until the copy of the circuit is at least so new."""
         mirror = self._breaker._mirror
         await self._until(lambda: mirror._fresh and mirror._newest >= (generation, revision))
+
+    async def lose_touch(self) -> None:
+        """Wait until the copy is no longer relied on."""
+        await self._until(lambda: not self._breaker._mirror._fresh)
 
     async def until_degraded(self, degraded: bool) -> None:
         """Wait until the store is known to be away, or known to answer."""

@@ -1,0 +1,177 @@
+"""Bugs that other breakers had when Redis was away, slow or left alone, each held off by a test of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from breaker import Consistency, Mode, Override
+from tests.conformance.fleet import KEY, Fleet
+from tests.conformance.replica import CHARGED, FAILURE, SUCCESS, ProviderDownError
+from tests.support.processes import wait_until
+from tests.support.redis_servers import RedisServer, running
+from tests.support.redis_topologies import is_replicating
+
+_MAINTENANCE = Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna")
+_MONTH_SECONDS = 30 * 24 * 3600
+_STORE_TIMEOUT_SECONDS = 0.25
+# What a busy machine may add to the store's timeout; a server that is waited for would take for ever.
+_SLACK_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 0.05
+_SOON = 0.02
+_FROM_TESTS = {"info", "config|resetstat"}
+
+
+@contextmanager
+def frozen(server: RedisServer) -> Iterator[None]:
+    """Stop a server for the length of the block; it keeps its connections and answers nothing."""
+    server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+def commands_of_clients(fleet: Fleet) -> dict[str, int]:
+    """Count the commands that the server has heard of since the last reset, the test's own left out."""
+    stats = fleet.cli.info("commandstats")
+    counts = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+    return {name: calls for name, calls in counts.items() if name not in _FROM_TESTS}
+
+
+async def test_a_completed_call_is_returned_although_redis_died(
+    fleet_of_its_own: Fleet, own_server: RedisServer
+) -> None:
+    """The server is killed while calls are under way: each caller gets its own value or its own exception."""
+    own_server.start()
+    first, second, third = await fleet_of_its_own.start()
+    calls = [await member.begin() for member in (first, second, third)]
+    own_server.kill()
+    assert await calls[0].succeed() == CHARGED
+    assert isinstance(await calls[1].fail(), ProviderDownError)
+    assert isinstance(await calls[2].cancel(), asyncio.CancelledError)
+
+
+async def test_a_completed_probe_is_returned_although_redis_died(
+    fleet_of_its_own: Fleet, own_server: RedisServer
+) -> None:
+    """The server is killed while the probe is under way: its caller gets the result all the same."""
+    own_server.start()
+    first, *_ = await fleet_of_its_own.start()
+    probe = await fleet_of_its_own.reach_half_open(first)
+    own_server.kill()
+    assert await probe.succeed() == CHARGED
+    assert await first.ask("degraded")
+
+
+async def test_redis_absent_at_start_up_does_not_stop_the_application(
+    fleet_of_its_own: Fleet, own_server: RedisServer
+) -> None:
+    """Replicas begin without a server and guard themselves; the server comes, and they share a circuit."""
+    fleet = fleet_of_its_own
+    first, second, third = await fleet.start(warm=False, plant_clocks=False, pause_seconds=_SOON)
+    assert await fleet.each(lambda member: member.run(SUCCESS)) == [{CHARGED: 1}] * 3
+    assert await first.run(FAILURE, 4) == {"ProviderDownError": 3, "open": 1}
+    assert await second.run(SUCCESS) == {CHARGED: 1}
+    assert await fleet.each(lambda member: member.ask("degraded")) == [True] * 3
+    own_server.start()
+    await fleet.each(lambda member: member.ask("start_traffic"))
+    await fleet.each(lambda member: member.ask("until_degraded", degraded=False))
+    await fleet.each(lambda member: member.ask("stop_traffic"))
+    assert await fleet.each(lambda member: member.run(SUCCESS)) == [{CHARGED: 1}] * 3
+    await fleet.caught_up()
+    await fleet.trip()
+    assert (await third.refused()).reason == "open"
+
+
+async def test_a_paused_redis_delays_no_call_by_more_than_the_store_timeout(
+    fleet_of_its_own: Fleet, own_server: RedisServer
+) -> None:
+    """While the server is stopped every call comes back: healthy, failing, under way since before, and refused ones."""
+    own_server.start()
+    fleet = fleet_of_its_own
+    await fleet.start(plant_clocks=False, timeout_seconds=_STORE_TIMEOUT_SECONDS, heartbeat_seconds=_HEARTBEAT_SECONDS)
+    under_way = [await member.begin() for member in fleet.members]
+    with frozen(own_server):
+        assert await fleet.each(lambda member: member.run(SUCCESS, 10)) == [{CHARGED: 10}] * 3
+        assert [type(await call.fail()) for call in under_way] == [ProviderDownError] * 3
+        assert await fleet.each(lambda member: member.run(FAILURE, 2)) == [{"ProviderDownError": 2}] * 3
+        await fleet.each(lambda member: member.ask("lose_touch"))
+        assert await fleet.each(lambda member: member.run(SUCCESS, 10)) == [{"open": 10}] * 3
+        slowest = max(await fleet.each(lambda member: member.ask("slowest")))
+    assert slowest < _STORE_TIMEOUT_SECONDS + _SLACK_SECONDS
+
+
+async def test_a_frozen_redis_under_traffic_is_one_line_and_no_refusal(
+    fleet_of_its_own: Fleet, own_server: RedisServer
+) -> None:
+    """Degraded goes to one and back to nought with one log line each, and no healthy call is refused meanwhile."""
+    own_server.start()
+    fleet = fleet_of_its_own
+    await fleet.start(
+        plant_clocks=False,
+        timeout_seconds=_STORE_TIMEOUT_SECONDS,
+        heartbeat_seconds=_HEARTBEAT_SECONDS,
+        pause_seconds=_SOON,
+    )
+    await fleet.each(lambda member: member.ask("start_traffic"))
+    await fleet.each(lambda member: member.ask("traffic", more=10))
+    with frozen(own_server):
+        await fleet.each(lambda member: member.ask("until_degraded", degraded=True))
+        await fleet.each(lambda member: member.ask("traffic", more=10))
+    await fleet.each(lambda member: member.ask("until_degraded", degraded=False))
+    ends = await fleet.each(lambda member: member.ask("traffic", more=10))
+    assert set().union(*ends) == {CHARGED}
+    assert Counter(line.split(",")[0].split(";")[0] for line in await fleet.lines()) == {
+        "the store is away": 3,
+        "the store answers again": 3,
+    }
+
+
+async def test_a_manual_mode_survives_thirty_idle_days_and_a_failover(
+    fleet_of_its_own: Fleet, own_server: RedisServer, server_kind: str
+) -> None:
+    """Nothing makes an operator's mode lapse but an operator, and the server that is promoted knows it."""
+    fleet = fleet_of_its_own
+    own_server.start()
+    first, *_ = await fleet.start()
+    await first.ask("control", override=_MAINTENANCE)
+    assert {fleet.cli.pttl(key) for key in fleet.cli.scan_iter(f"{KEY}*")} == {-1}
+    await fleet.advance(_MONTH_SECONDS)
+    with running(server_kind, replicaof=f"127.0.0.1 {own_server.port}") as promoted:
+        await asyncio.to_thread(wait_until, lambda: is_replicating(promoted), "the replica has everything")
+        own_server.kill()
+        with promoted.client() as client:
+            client.replicaof("NO", "ONE")
+        await fleet.move(promoted.url)
+        assert await fleet.each(lambda member: member.run(SUCCESS)) == [{"forced_open": 1}] * 3
+        seen = await fleet.view()
+        assert (seen.mode, seen.mode_reason, seen.mode_actor) == (Mode.FORCED_OPEN, "maintenance", "anna")
+        await first.ask("control", override=Override(mode=Mode.AUTO, reason="done", actor="anna"))
+        await fleet.caught_up()
+        assert await fleet.each(lambda member: member.run(SUCCESS)) == [{CHARGED: 1}] * 3
+
+
+async def test_an_idle_system_sends_no_more_than_documented(fleet: Fleet) -> None:
+    """Left alone, a mirrored replica sends one PING in a heartbeat for all its circuits, and a strict one nothing."""
+    mirrored = fleet.consistency is Consistency.MIRRORED
+    await fleet.start(timeout_seconds=_STORE_TIMEOUT_SECONDS, heartbeat_seconds=_HEARTBEAT_SECONDS)
+    await fleet.each(lambda member: member.ask("configure", config=fleet.config(), name="another"))
+    await fleet.each(lambda member: member.run(SUCCESS))
+    if mirrored:
+        await fleet.each(lambda member: member.ask("catch_up", generation=0, revision=0))
+    started = time.monotonic()
+    fleet.cli.config_resetstat()
+    # For as long as it takes each replica to send its next heartbeat, which comes after a pause of one timeout.
+    enough_seconds = 1.5 * (_HEARTBEAT_SECONDS + _STORE_TIMEOUT_SECONDS)
+    while (  # noqa: ASYNC110 - moved by processes of their own
+        time.monotonic() < started + enough_seconds or (mirrored and commands_of_clients(fleet).get("ping", 0) < 3)
+    ):
+        await asyncio.sleep(_SOON)
+    sent, heartbeats = commands_of_clients(fleet), (time.monotonic() - started) / _HEARTBEAT_SECONDS
+    assert set(sent) == ({"ping"} if mirrored else set())
+    assert sent.get("ping", 0) <= 3 * (heartbeats + 1)
