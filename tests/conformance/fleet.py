@@ -267,8 +267,8 @@ class Fleet:
     def _connect(self, url: str) -> None:
         self._url = url
         # The client's own types tell neither its two modes nor text from bytes.
-        self.cli: Any = redis.Redis.from_url(url, decode_responses=True)
-        self._bytes: Any = redis.Redis.from_url(url)
+        self.cli: Any = redis.Redis.from_url(url, decode_responses=True, driver_info=None)
+        self._bytes: Any = redis.Redis.from_url(url, driver_info=None)
 
     def _plant(self) -> None:
         self.cli.set("planted:now_ms", self._now_ms)
