@@ -1,6 +1,7 @@
 -- Only what Redis gives a script exists.
 std = "none"
 read_globals = {
-  "KEYS", "ARGV", "redis", "cjson", "math", "string", "table", "pairs", "ipairs", "tonumber", "tostring", "unpack",
+  "KEYS", "ARGV", "redis", "cjson", "math", "string", "table", "next", "pairs", "ipairs", "tonumber", "tostring",
+  "unpack",
 }
 max_line_length = 120

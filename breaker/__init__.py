@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from breaker._breaker import CircuitBreaker
-from breaker._config import BreakerConfig, Consecutive, Consistency, OnStoreError
+from breaker._config import BreakerConfig, Consecutive, Consistency, FailureRate, OnStoreError
 from breaker._errors import (
     BreakerError,
     CallNotPermittedError,
@@ -12,13 +12,15 @@ from breaker._errors import (
     ScriptError,
     StoreUnavailableError,
 )
-from breaker._events import BreakerEvent, EventKind, Listener
+from breaker._events import BreakerEvent, EventKind, Listener, Status
 from breaker._memory_store import MemoryStore
+from breaker._permit import Permit
 from breaker._redis_store import RedisStore
 from breaker._store import Store
-from breaker._types import Mode, Outcome, Override, State, View
+from breaker._types import Adjust, LogEntry, Mode, OpenFor, Outcome, Override, Reason, State, Transition, View
 
 __all__ = [
+    "Adjust",
     "BreakerConfig",
     "BreakerError",
     "BreakerEvent",
@@ -29,16 +31,23 @@ __all__ = [
     "Consecutive",
     "Consistency",
     "EventKind",
+    "FailureRate",
     "Listener",
+    "LogEntry",
     "MemoryStore",
     "Mode",
     "OnStoreError",
+    "OpenFor",
     "Outcome",
     "Override",
+    "Permit",
+    "Reason",
     "RedisStore",
     "ScriptError",
     "State",
+    "Status",
     "Store",
     "StoreUnavailableError",
+    "Transition",
     "View",
 ]

@@ -6,9 +6,10 @@ import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from breaker._errors import ConfigError
-from breaker._types import Limits
+from breaker._limits import Limits
 
 # Besides the call itself, the lease of a probe has to cover the way there and back, or a slow but finished probe would
 # report after its place was given to another.
@@ -55,12 +56,51 @@ class Consecutive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRate:
+    """Trip when too large a share of the fleet's calls fails, or is slow.
+
+    Attributes:
+        threshold: The share of failed calls that trips, above 0 and up to 1.
+        window_seconds: The span over which calls count, in ten buckets; 1 or more.
+        minimum_calls: How many calls the window must hold before a share means anything; 1 or more.
+        slow_call_seconds: From when on a call is slow; it is counted while it still hangs. None counts no call as slow.
+        slow_rate_threshold: The share of slow calls that trips, above 0 and up to 1.
+    """
+
+    threshold: float = 0.5
+    window_seconds: float = 60.0
+    minimum_calls: int = 20
+    slow_call_seconds: float | None = None
+    slow_rate_threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.threshold <= 1, "FailureRate.threshold must be above 0 and at most 1")
+        _require(0 < self.slow_rate_threshold <= 1, "FailureRate.slow_rate_threshold must be above 0 and at most 1")
+        _require(
+            math.isfinite(self.window_seconds) and self.window_seconds >= 1,
+            "FailureRate.window_seconds must be 1 or more",
+        )
+        _require(self.minimum_calls >= 1, "FailureRate.minimum_calls must be 1 or more")
+        slow = self.slow_call_seconds
+        _require(slow is None or _positive(slow), "FailureRate.slow_call_seconds must be above 0, or None")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerConfig:
     """A breaker's configuration.
 
     Attributes:
         policy: When to trip.
+        minimum_reporters: How many distinct replicas must have failed before the fleet's circuit trips; 1 or more.
+            Above 1 a replica that fails alone stays away by itself for a cooldown, and the record names it as the
+            outlier.
         cooldown_seconds: How long the circuit stays open before a probe is let through; above 0.
+        cooldown_multiplier: What the cooldown grows by each time the circuit opens again before it has been closed for
+            `stable_after_seconds`; 1 or more.
+        max_cooldown_seconds: The longest that it grows to, and the most of a `Retry-After` that is believed; above 0.
+        cooldown_jitter: How much of itself a cooldown that has grown may be longer, 0 to 1, so that many circuits do
+            not probe in step.
+        stable_after_seconds: How long the circuit must have been closed for its flapping to be forgotten; 0 or more.
         call_timeout_seconds: How long a guarded call may take before it is cancelled and counted as a failure; above 0.
             None leaves calls unbounded, and `lease_seconds` must then be given. The timeout has to be here rather than
             around the breaker: a deadline outside arrives as a cancellation, which counts as nothing.
@@ -68,30 +108,47 @@ class BreakerConfig:
         probe_successes: How many probes must succeed before the circuit closes; 1 or more.
         lease_seconds: How long a probe keeps its place when its caller is never heard of again; by default the call
             timeout and a second, and never less than the call timeout.
+        ramp_seconds: How long a circuit that has closed takes to let all of the traffic back, beginning with a tenth of
+            it; 0 lets all of it back at once.
         consistency: Whether a replica answers from its own copy of the circuit. `mirrored` costs nothing on the healthy
             path; its copy is behind by the time a message takes, or by a heartbeat when a connection dies silently.
+        flush_seconds: How long a replica gathers successes for a rate before it reports them together; above 0.
         on_store_error: What happens while the store is away.
-        idle_seconds: How long the store remembers a circuit that nobody uses; at least the cooldown and the lease.
-            A circuit in an operator's mode is kept.
+        idle_seconds: How long the store remembers a circuit that nobody uses; at least the longest cooldown and the
+            lease. A circuit in an operator's mode, or with an operator's settings, is kept.
 
     Raises:
         ConfigError: A value makes no sense; the message names it.
     """
 
-    policy: Consecutive = field(default_factory=Consecutive)
+    policy: Consecutive | FailureRate = field(default_factory=Consecutive)
+    minimum_reporters: int = 1
     cooldown_seconds: float = 30.0
+    cooldown_multiplier: float = 1.0
+    max_cooldown_seconds: float = 600.0
+    cooldown_jitter: float = 0.0
+    stable_after_seconds: float = 300.0
     call_timeout_seconds: float | None = 10.0
     probe_limit: int = 1
     probe_successes: int = 1
     lease_seconds: float | None = None
+    ramp_seconds: float = 0.0
     consistency: Consistency = Consistency.MIRRORED
+    flush_seconds: float = 0.1
     on_store_error: OnStoreError = OnStoreError.LOCAL
     idle_seconds: float = 7 * 24 * 3600.0
 
     def __post_init__(self) -> None:
-        _require(_positive(self.cooldown_seconds), "cooldown_seconds must be above 0")
-        _require(self.probe_limit >= 1, "probe_limit must be 1 or more")
-        _require(self.probe_successes >= 1, "probe_successes must be 1 or more")
+        for name in ("cooldown_seconds", "max_cooldown_seconds", "flush_seconds", "idle_seconds"):
+            _require(_positive(getattr(self, name)), f"{name} must be above 0")
+        for name in ("stable_after_seconds", "ramp_seconds"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more")
+        for name in ("probe_limit", "probe_successes", "minimum_reporters"):
+            _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        multiplier = self.cooldown_multiplier
+        _require(math.isfinite(multiplier) and multiplier >= 1, "cooldown_multiplier must be 1 or more")
+        _require(0 <= self.cooldown_jitter <= 1, "cooldown_jitter must be between 0 and 1")
         timeout, lease = self.call_timeout_seconds, self.lease_seconds
         _require(timeout is None or _positive(timeout), "call_timeout_seconds must be above 0, or None")
         _require(lease is None or _positive(lease), "lease_seconds must be above 0")
@@ -103,7 +160,6 @@ class BreakerConfig:
             timeout is None or lease is None or lease >= timeout,
             "lease_seconds must not be below call_timeout_seconds, or a second probe would start beside a running one",
         )
-        _require(_positive(self.idle_seconds), "idle_seconds must be above 0")
         _require(
             self.idle_seconds >= self.cooldown_seconds + self._lease_seconds(),
             "idle_seconds must cover the cooldown and a lease, or an open circuit would be forgotten",
@@ -113,18 +169,31 @@ class BreakerConfig:
 
     def limits(self) -> Limits:
         """Translate into what a store needs."""
-        cooldown_ms, lease_ms = _milliseconds(self.cooldown_seconds), _milliseconds(self._lease_seconds())
         return Limits(
-            failure_threshold=self.policy.failures,
-            cooldown_ms=cooldown_ms,
+            **self._trip_limits(),
+            minimum_reporters=self.minimum_reporters,
+            cooldown_ms=_milliseconds(self.cooldown_seconds),
+            multiplier=round(self.cooldown_multiplier, 4),
+            max_cooldown_ms=_milliseconds(self.max_cooldown_seconds),
+            jitter_percent=_percent(self.cooldown_jitter),
+            stable_ms=round(self.stable_after_seconds * 1000),
             probe_limit=self.probe_limit,
             probe_successes=self.probe_successes,
-            lease_ms=lease_ms,
+            ramp_ms=round(self.ramp_seconds * 1000),
+            lease_ms=_milliseconds(self._lease_seconds()),
             idle_ms=_milliseconds(self.idle_seconds),
-            # Readable rather than hashed: who compares two replicas wants to see what differs.
-            fingerprint=f"consecutive={self.policy.failures} cooldown_ms={cooldown_ms} lease_ms={lease_ms} "
-            f"probes={self.probe_successes}/{self.probe_limit}",
         )
+
+    def _trip_limits(self) -> dict[str, Any]:
+        policy = self.policy
+        if isinstance(policy, Consecutive):
+            return {"consecutive": policy.failures}
+        return {
+            "window_ms": _milliseconds(policy.window_seconds),
+            "minimum_calls": policy.minimum_calls,
+            "failure_percent": _percent(policy.threshold),
+            "slow_percent": _percent(policy.slow_rate_threshold) if policy.slow_call_seconds else 0,
+        }
 
     def _lease_seconds(self) -> float:
         if self.lease_seconds is not None:
@@ -147,6 +216,10 @@ def _positive(seconds: float) -> bool:
 def _milliseconds(seconds: float) -> int:
     # At least one, so that nothing above zero becomes no time at all.
     return max(1, round(seconds * 1000))
+
+
+def _percent(share: float) -> float:
+    return round(share * 100, 4)
 
 
 def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from breaker._types import Mode, Refused, State
+from breaker._types import Mode, Reason, Refused, State
 
 
 class BreakerError(Exception):
@@ -30,8 +30,8 @@ class CallNotPermittedError(BreakerError):
         return self._refused.state
 
     @property
-    def reason(self) -> str:
-        """Why: `open`, `probing`, `forced_open` or `store_unavailable`."""
+    def reason(self) -> Reason:
+        """Why the call was refused."""
         return self._refused.reason
 
     @property

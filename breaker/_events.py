@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from breaker._types import State
+from breaker._types import Mode, State
 
 
 class EventKind(StrEnum):
@@ -17,6 +17,8 @@ class EventKind(StrEnum):
     REOPENED = "reopened"
     CLOSED = "closed"
     REFUSED = "refused"
+    OUTLIER = "outlier"  # this replica alone fails, and stays away by itself
+    CONFIG_DIFFERS = "config_differs"  # another replica uses this circuit with another configuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,30 @@ class BreakerEvent:
     state: State
     generation: int
     local: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What one replica knows of a circuit and has counted since it started; costs nothing until it is asked for.
+
+    Attributes:
+        state: The circuit's state as this replica knows it.
+        mode: The operator's mode as this replica knows it.
+        generation: The circuit's generation likewise.
+        degraded: Whether the store is away, and the replica guards itself.
+        isolated: Whether this replica stays away by itself because it alone fails.
+        refused: How many calls were refused here, by reason.
+        transitions: How many transitions were brought about here, by kind.
+    """
+
+    name: str
+    state: State
+    mode: Mode
+    generation: int
+    degraded: bool
+    isolated: bool
+    refused: Mapping[str, int]
+    transitions: Mapping[str, int]
 
 
 Listener = Callable[[BreakerEvent], None]

@@ -6,16 +6,19 @@ both with the same commands and compare every answer, so a change here is a chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from typing import Any
 
+from breaker import _window
+from breaker._limits import Limits, adjusted, checked_changes
+from breaker._record import Record, changed, closed, next_generation, noted, opened
 from breaker._types import (
-    Limits,
+    Adjust,
     Mode,
     Outcome,
     Override,
     Permitted,
+    Reason,
     Recorded,
     Refused,
     Report,
@@ -25,227 +28,267 @@ from breaker._types import (
     View,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """Everything that is known of a circuit. Generation 0 means that nothing was ever asked of it."""
-
-    state: State = State.CLOSED
-    generation: int = 0
-    revision: int = 0
-    failures: int = 0
-    opened_at_ms: int = 0
-    retry_at_ms: int = 0
-    reopens: int = 0
-    probe_successes: int = 0
-    trip_reason: str = ""
-    last_error: str = ""
-    tripped_by: str = ""
-    mode: Mode = Mode.AUTO
-    mode_reason: str = ""
-    mode_actor: str = ""
-    mode_until_ms: int = 0
-    config: str = ""
-    probes: Mapping[str, int] = field(default_factory=dict)  # probe token -> lease deadline
-    window: Mapping[str, int] = field(default_factory=dict)  # permit id of a counted failure -> when
+# While two configurations are in use, as during a rolling deploy, the record takes turns no more often than this.
+_CONFIG_PAUSE_MS = 60_000
+# A ramp begins with this share of the traffic; from nothing a circuit with few calls would find none let through.
+_RAMP_BEGINS_AT = 0.1
 
 
-def acquire(record: Record, permit_id: str, limits: Limits, now_ms: int) -> tuple[Record, Permitted | Refused]:
+def acquire(
+    record: Record, permit_id: str, limits: Limits, now_ms: int, *, replica_id: str = "", may_probe: bool = True
+) -> tuple[Record, Permitted | Refused]:
     """Ask for leave to make one call. A permit id that already holds a lease gets the same answer again."""
-    record = _end_expired_mode(_created(record, limits.fingerprint, now_ms), now_ms)
-    if record.mode is Mode.FORCED_CLOSED:
+    record = _configured(_end_expired_mode(_created(record, limits, now_ms), now_ms), limits, replica_id, now_ms)
+    limits = limits.with_settings(record.shown.settings)
+    shown = record.shown
+    if shown.mode is Mode.FORCED_CLOSED:
         return record, _permitted(record, Reporting.NOTHING)
     transition = None
-    may_probe = record.mode is not Mode.FORCED_OPEN
-    if may_probe and record.state is State.OPEN and now_ms >= record.retry_at_ms:
-        record = _changed(record, state=State.HALF_OPEN, generation=_next(record, now_ms), probe_successes=0, probes={})
+    may_probe = may_probe and shown.mode is not Mode.FORCED_OPEN
+    if may_probe and shown.state is State.OPEN and now_ms >= shown.retry_at_ms:
+        record = noted(
+            replace(record, probes={}),
+            Transition.HALF_OPENED,
+            replica_id,
+            "",
+            now_ms,
+            state=State.HALF_OPEN,
+            generation=next_generation(record, now_ms),
+            probe_successes=0,
+        )
         transition = Transition.HALF_OPENED
-    if may_probe and record.state is State.HALF_OPEN and record.probes.get(permit_id, 0) > now_ms:
+    half_open = record.shown.state is State.HALF_OPEN
+    if may_probe and half_open and record.probes.get(permit_id, 0) > now_ms:
         return record, _permitted(record, Reporting.ALL)
-    refused = refusal(view(record, now_ms), limits)
+    refused = refusal(view(record, now_ms), limits, may_probe=may_probe) or _held_back(
+        record, permit_id, limits, now_ms
+    )
     if refused is not None:
         return record, refused
-    if record.state is State.HALF_OPEN and _live(record, now_ms) < limits.probe_limit:
-        live = {token: deadline for token, deadline in record.probes.items() if deadline > now_ms}
-        record = _changed(record, probes={**live, permit_id: now_ms + limits.lease_ms})
+    live = {token: deadline for token, deadline in record.probes.items() if deadline > now_ms}
+    if may_probe and half_open and len(live) < limits.probe_limit:
+        record = changed(replace(record, probes={**live, permit_id: now_ms + limits.lease_ms}))
         return record, _permitted(record, Reporting.ALL, transition)
-    if record.state is not State.CLOSED:
+    if record.shown.state is not State.CLOSED:
         # Metrics only: what the machine would refuse goes through, and stays out of its counts.
         return record, _permitted(record, Reporting.NOTHING)
-    return record, _permitted(record, Reporting.COUNTED if record.failures else Reporting.FAILURES)
+    return record, _permitted(record, reporting(record.shown, limits))
 
 
-def refusal(seen: View, limits: Limits) -> Refused | None:
-    """Tell what `acquire` would answer to a newcomer, if that is no; changes nothing."""
+def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | None:
+    """Tell what `acquire` would answer to any newcomer, if that is no; changes nothing.
+
+    Args:
+        seen: The circuit.
+        limits: The thresholds in force.
+        may_probe: Whether the newcomer may become a probe.
+    """
     if seen.mode is Mode.FORCED_OPEN:
         # Without an end the mode gives no moment to come back at; the cooldown is as good a pause as any.
         rest_ms = seen.mode_until_ms - seen.now_ms if seen.mode_until_ms else limits.cooldown_ms
-        reason = "forced_open"
+        reason = Reason.FORCED_OPEN
     elif seen.mode is not Mode.AUTO:
         return None
     elif seen.state is State.OPEN and seen.now_ms < seen.retry_at_ms:
-        rest_ms, reason = seen.retry_at_ms - seen.now_ms, "open"
-    elif seen.state is State.HALF_OPEN and seen.probes_out >= limits.probe_limit:
-        rest_ms, reason = seen.probe_until_ms - seen.now_ms, "probing"
+        rest_ms, reason = seen.retry_at_ms - seen.now_ms, Reason.OPEN
+    elif seen.state is not State.CLOSED and (
+        not may_probe or (seen.state is State.HALF_OPEN and seen.probes_out >= limits.probe_limit)
+    ):
+        # Who waits for another's probe and sees none yet waits for as long as one may take.
+        rest_ms = seen.probe_until_ms - seen.now_ms if seen.probes_out else limits.lease_ms
+        reason = Reason.PROBING
     else:
         return None
     return Refused(seen.state, seen.generation, seen.mode, reason, rest_ms, seen.last_error)
 
 
+def reporting(seen: View, limits: Limits) -> Reporting:
+    """Tell which outcomes of a closed circuit's calls change anything."""
+    return Reporting.FAILURES if limits.consecutive and not seen.failures else Reporting.COUNTED
+
+
+def ramp_rest_ms(seen: View, limits: Limits) -> int:
+    """Tell for how much longer a circuit lets only a part of the traffic through."""
+    if seen.state is not State.CLOSED or seen.mode is not Mode.AUTO or not seen.closed_at_ms:
+        return 0
+    return max(0, seen.closed_at_ms + limits.ramp_ms - seen.now_ms)
+
+
 def report(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
     """Settle a permit: at most once, and only in the generation that issued it."""
+    shown = record.shown
     given_back_unseen = told.generation == 0 and told.outcome is Outcome.IGNORED
-    if record.generation == 0 or (told.generation != record.generation and not given_back_unseen):
+    if not shown.generation or (told.generation != shown.generation and not given_back_unseen):
         return record, _recorded(record, applied=False)
-    if record.state is State.HALF_OPEN:
+    if shown.state is State.HALF_OPEN:
         return _report_probe(record, told, limits, now_ms)
-    if record.state is State.OPEN or given_back_unseen:
+    if shown.state is State.OPEN or given_back_unseen:
         return record, _recorded(record, applied=False)
-    if told.outcome is Outcome.FAILURE and told.permit_id not in record.window:
-        failures = record.failures + 1
-        if failures >= limits.failure_threshold:
-            reason = f"{failures} consecutive failures"
-            record = _opened(record, told, limits, now_ms, failures=failures, trip_reason=reason)
-            return record, _recorded(record, Transition.TRIPPED)
-        window = {**record.window, told.permit_id: now_ms}
-        record = _changed(record, failures=failures, last_error=told.error, window=window)
-    elif told.outcome is Outcome.SUCCESS and record.failures:
-        record = _changed(record, failures=0, window={})
-    return record, _recorded(record)
+    if told.outcome is Outcome.IGNORED:
+        return record, _recorded(record)
+    return _report_closed(record, told, limits, now_ms)
 
 
-def control(record: Record, override: Override, now_ms: int) -> Record:
-    """Carry out an operator's action."""
-    record = _end_expired_mode(_created(record, "", now_ms), now_ms)
-    if override.mode is None:
-        return _closed(record, now_ms, reopens=0, **_NO_MODE)
-    if override.mode is Mode.AUTO:
-        return _changed(record, **_NO_MODE)
-    return _changed(
-        record,
-        mode=override.mode,
-        mode_reason=override.reason,
-        mode_actor=override.actor,
-        mode_until_ms=now_ms + override.duration_ms if override.duration_ms else 0,
-    )
+def control(record: Record, action: Override | Adjust, now_ms: int) -> Record:
+    """Carry out an operator's action.
+
+    Raises:
+        ConfigError: There is no such setting, or its value makes no sense.
+    """
+    record = _end_expired_mode(_created(record, None, now_ms), now_ms)
+    if isinstance(action, Adjust):
+        settings = adjusted(record.shown.settings, checked_changes(action.settings))
+        return noted(record, Transition.SETTINGS_CHANGED, action.actor, action.reason, now_ms, settings=settings)
+    if action.mode is None:
+        forgotten = {**_NO_MODE, "reopens": 0, "closed_at_ms": 0}
+        return closed(record, Transition.RESET, action.actor, action.reason, now_ms, **forgotten)
+    mode = {
+        "mode": action.mode,
+        "mode_reason": action.reason,
+        "mode_actor": action.actor,
+        "mode_until_ms": now_ms + action.duration_ms if action.duration_ms else 0,
+    }
+    changes = _NO_MODE if action.mode is Mode.AUTO else mode
+    return noted(record, Transition.MODE_CHANGED, action.actor, action.reason, now_ms, **changes)
 
 
 def view(record: Record, now_ms: int) -> View:
     """Show a record as it is at a moment."""
-    if _mode_expired(record, now_ms):
-        record = replace(record, **_NO_MODE)  # type: ignore[arg-type]
     live = [deadline for deadline in record.probes.values() if deadline > now_ms]
-    return View(
-        state=record.state,
-        generation=record.generation,
-        revision=record.revision,
-        failures=record.failures,
-        opened_at=_iso(record.opened_at_ms) if record.opened_at_ms else "",
-        opened_at_ms=record.opened_at_ms,
-        retry_at_ms=record.retry_at_ms,
-        reopens=record.reopens,
-        probe_successes=record.probe_successes,
-        trip_reason=record.trip_reason,
-        last_error=record.last_error,
-        tripped_by=record.tripped_by,
-        mode=record.mode,
-        mode_reason=record.mode_reason,
-        mode_actor=record.mode_actor,
-        mode_until_ms=record.mode_until_ms,
-        config=record.config,
-        now_ms=now_ms,
-        probes_out=len(live),
-        probe_until_ms=min(live, default=0),
-    )
+    shown = replace(record.shown, now_ms=now_ms, probes_out=len(live), probe_until_ms=min(live, default=0))
+    return replace(shown, **_NO_MODE) if _mode_expired(record, now_ms) else shown
 
 
-_NO_MODE = {"mode": Mode.AUTO, "mode_reason": "", "mode_actor": "", "mode_until_ms": 0}
+_NO_MODE: dict[str, Any] = {"mode": Mode.AUTO, "mode_reason": "", "mode_actor": "", "mode_until_ms": 0}
+
+
+def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
+    shown = record.shown
+    in_force = limits.with_settings(shown.settings)
+    record, changes, reason = _count(record, told, in_force, now_ms)
+    if told.open_for_ms:
+        reason = "rate limited"
+    elif in_force.minimum_reporters > 1 and len(record.reporters) < in_force.minimum_reporters:
+        reason = ""
+    if reason:
+        flapping = shown.closed_at_ms and now_ms - shown.closed_at_ms < in_force.stable_ms
+        reopens = shown.reopens + 1 if flapping else 0
+        failures = changes.get("failures", record.shown.failures)
+        record = opened(
+            record, Transition.TRIPPED, told, limits, now_ms, reason=reason, reopens=reopens, failures=failures
+        )
+        return record, _recorded(record, Transition.TRIPPED)
+    if told.alone and told.replica_id != shown.outlier:
+        changes["outlier"] = told.replica_id
+        record = noted(record, Transition.OUTLIER, told.replica_id, told.error, now_ms, **changes)
+    elif told.outcome is Outcome.SUCCESS and told.replica_id and told.replica_id == shown.outlier:
+        record = changed(record, **changes, outlier="")
+    elif changes:
+        record = changed(record, **changes)
+    return record, _recorded(record)
+
+
+def _count(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
+    """Count what was told; returns also what changes for everybody to see, and why the circuit should trip, if so."""
+    if told.outcome is Outcome.FAILURE and told.replica_id:
+        record = replace(record, reporters={**record.reporters, told.replica_id: now_ms})
+    return (_count_run if limits.consecutive else _count_rate)(record, told, limits, now_ms)
+
+
+def _count_run(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
+    failures = record.shown.failures
+    if told.outcome is Outcome.SUCCESS:
+        if not failures:
+            return record, {}, ""
+        return replace(record, counted={}, reporters={}), {"failures": 0}, ""
+    if told.permit_id in record.counted:
+        return record, {}, ""
+    failures += 1
+    if failures < limits.consecutive:
+        # No more ids than a run may be long: beyond that the circuit waits for more reporters, not for more failures.
+        record = replace(record, counted={**record.counted, told.permit_id: now_ms})
+    reason = f"{failures} consecutive failures" if failures >= limits.consecutive else ""
+    return record, {"failures": failures, "last_error": told.error}, reason
+
+
+def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
+    window, sums = _window.count(record.window, told, limits.window_ms, now_ms)
+    recent = {who: at_ms for who, at_ms in record.reporters.items() if at_ms > now_ms - limits.window_ms}
+    # Counts change with every report, so they are neither a revision nor a message: nobody's answer depends on them.
+    shown = replace(record.shown, calls=sums.calls, failures=sums.failures, slow_calls=sums.slow)
+    if told.outcome is Outcome.FAILURE:
+        shown = replace(shown, last_error=told.error)
+    return replace(record, shown=shown, window=window, reporters=recent), {}, _window.verdict(sums, limits)
 
 
 def _report_probe(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
     if record.probes.get(told.permit_id, 0) <= now_ms:
         return record, _recorded(record, applied=False)
-    left = {token: deadline for token, deadline in record.probes.items() if token != told.permit_id}
     if told.outcome is Outcome.FAILURE:
-        record = _opened(record, told, limits, now_ms, reopens=record.reopens + 1, trip_reason="probe failed")
+        record = opened(
+            record, Transition.REOPENED, told, limits, now_ms, reason="probe failed", reopens=record.shown.reopens + 1
+        )
         return record, _recorded(record, Transition.REOPENED)
-    if told.outcome is Outcome.SUCCESS:
-        successes = record.probe_successes + 1
-        if successes >= limits.probe_successes:
-            record = _closed(record, now_ms, reopens=0)
-            return record, _recorded(record, Transition.CLOSED)
-        record = _changed(record, probes=left, probe_successes=successes)
-    else:
-        record = _changed(record, probes=left)
+    successes = record.shown.probe_successes + (told.outcome is Outcome.SUCCESS)
+    if successes >= limits.with_settings(record.shown.settings).probe_successes:
+        record = closed(record, Transition.CLOSED, told.replica_id, "probe succeeded", now_ms, closed_at_ms=now_ms)
+        return record, _recorded(record, Transition.CLOSED)
+    left = {token: deadline for token, deadline in record.probes.items() if token != told.permit_id}
+    record = changed(replace(record, probes=left), probe_successes=successes)
     return record, _recorded(record)
 
 
-def _created(record: Record, fingerprint: str, now_ms: int) -> Record:
-    if record.generation:
+def _held_back(record: Record, permit_id: str, limits: Limits, now_ms: int) -> Refused | None:
+    """Refuse the part of the traffic that a ramp does not let through yet."""
+    shown = view(record, now_ms)
+    rest_ms = ramp_rest_ms(shown, limits)
+    if not rest_ms:
+        return None
+    share = max((limits.ramp_ms - rest_ms) / limits.ramp_ms, _RAMP_BEGINS_AT)
+    if _drawn(permit_id) < 1000 * share:
+        return None
+    return Refused(shown.state, shown.generation, shown.mode, Reason.RAMPING, rest_ms, shown.last_error)
+
+
+def _drawn(permit_id: str) -> int:
+    """Draw a number below 1000 for a permit, the same one wherever it is drawn."""
+    number = 0
+    for byte in permit_id.encode():
+        number = (number * 31 + byte) % 1_000_003
+    return number * 7919 % 1000
+
+
+def _created(record: Record, limits: Limits | None, now_ms: int) -> Record:
+    if record.shown.generation:
         return record
-    return replace(record, generation=_next(record, now_ms), revision=1, config=fingerprint)
+    config = {} if limits is None else {"config": limits.text, "config_at_ms": now_ms}
+    return changed(record, generation=next_generation(record, now_ms), **config)
+
+
+def _configured(record: Record, limits: Limits, replica_id: str, now_ms: int) -> Record:
+    shown = record.shown
+    if shown.config == limits.text or now_ms - shown.config_at_ms < _CONFIG_PAUSE_MS:
+        return record
+    return noted(
+        record, Transition.CONFIG_CHANGED, replica_id, shown.config, now_ms, config=limits.text, config_at_ms=now_ms
+    )
 
 
 def _end_expired_mode(record: Record, now_ms: int) -> Record:
-    return _changed(record, **_NO_MODE) if _mode_expired(record, now_ms) else record
+    if not _mode_expired(record, now_ms):
+        return record
+    return noted(record, Transition.MODE_EXPIRED, "", "", now_ms, **_NO_MODE)
 
 
 def _mode_expired(record: Record, now_ms: int) -> bool:
-    return 0 < record.mode_until_ms <= now_ms
+    return 0 < record.shown.mode_until_ms <= now_ms
 
 
-def _opened(record: Record, told: Report, limits: Limits, now_ms: int, **also: object) -> Record:
-    return _changed(
-        record,
-        state=State.OPEN,
-        generation=_next(record, now_ms),
-        opened_at_ms=now_ms,
-        retry_at_ms=now_ms + limits.cooldown_ms,
-        last_error=told.error,
-        tripped_by=told.replica_id,
-        config=limits.fingerprint,
-        probe_successes=0,
-        probes={},
-        window={},
-        **also,
-    )
-
-
-def _closed(record: Record, now_ms: int, **also: object) -> Record:
-    return _changed(
-        record,
-        state=State.CLOSED,
-        generation=_next(record, now_ms),
-        failures=0,
-        opened_at_ms=0,
-        retry_at_ms=0,
-        probe_successes=0,
-        probes={},
-        window={},
-        **also,
-    )
-
-
-def _changed(record: Record, **changes: object) -> Record:
-    return replace(record, revision=record.revision + 1, **changes)  # type: ignore[arg-type]
-
-
-def _next(record: Record, now_ms: int) -> int:
-    # Never lower than the clock, so that a generation stays unique when a failover loses the last writes.
-    return max(record.generation + 1, now_ms)
-
-
-def _live(record: Record, now_ms: int) -> int:
-    return sum(deadline > now_ms for deadline in record.probes.values())
-
-
-def _permitted(record: Record, reporting: Reporting, transition: Transition | None = None) -> Permitted:
-    return Permitted(record.state, record.generation, record.mode, reporting, transition)
+def _permitted(record: Record, what: Reporting, transition: Transition | None = None) -> Permitted:
+    shown = record.shown
+    return Permitted(shown.state, shown.generation, shown.mode, what, transition)
 
 
 def _recorded(record: Record, transition: Transition | None = None, *, applied: bool = True) -> Recorded:
-    return Recorded(applied, record.state, record.generation, record.failures, transition)
-
-
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    shown = record.shown
+    return Recorded(applied, shown.state, shown.generation, shown.failures, transition)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 
 from breaker import _machine
-from breaker._types import Limits, Override, Permitted, Recorded, Refused, Report, View
+from breaker._limits import Limits
+from breaker._record import Record
+from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
 
 
 class MemoryStore:
@@ -18,23 +20,26 @@ class MemoryStore:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._records: dict[str, _machine.Record] = {}
+        self._records: dict[str, Record] = {}
 
     @property
     def degraded(self) -> bool:
         """Always False: this store is never away."""
         return False
 
-    async def acquire(self, name: str, permit_id: str, limits: Limits, replica_id: str) -> Permitted | Refused:  # noqa: ARG002
+    async def acquire(
+        self, name: str, permit_id: str, limits: Limits, replica_id: str, *, may_probe: bool = True
+    ) -> Permitted | Refused:
         """Ask for leave to make one call."""
-        record, reply = _machine.acquire(self._record_of(name), permit_id, limits, self._now_ms())
-        self._records[name] = record
+        self._records[name], reply = _machine.acquire(
+            self._record_of(name), permit_id, limits, self._now_ms(), replica_id=replica_id, may_probe=may_probe
+        )
         return reply
 
     async def record(self, name: str, report: Report, limits: Limits) -> Recorded:
-        """Settle a permit."""
+        """Settle permits."""
         record, reply = _machine.report(self._record_of(name), report, limits, self._now_ms())
-        if record.generation:
+        if record.shown.generation:
             self._records[name] = record
         return reply
 
@@ -43,11 +48,15 @@ class MemoryStore:
         record = self._records.get(name)
         return None if record is None else _machine.view(record, self._now_ms())
 
-    async def control(self, name: str, override: Override) -> View:
+    async def control(self, name: str, action: Override | Adjust) -> View:
         """Carry out an operator's action and return the circuit as it is afterwards."""
         now_ms = self._now_ms()
-        record = self._records[name] = _machine.control(self._record_of(name), override, now_ms)
+        record = self._records[name] = _machine.control(self._record_of(name), action, now_ms)
         return _machine.view(record, now_ms)
+
+    async def events(self, name: str, limit: int = 100) -> list[LogEntry]:
+        """List a circuit's newest events, newest first."""
+        return list(reversed(self._record_of(name).events[-limit:]))
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
         """Tell of nothing: the circuit itself is at hand, so a copy of it would save nothing."""
@@ -59,8 +68,8 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Nothing to close."""
 
-    def _record_of(self, name: str) -> _machine.Record:
-        return self._records.get(name, _machine.Record())
+    def _record_of(self, name: str) -> Record:
+        return self._records.get(name, Record())
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Callable
 
-from breaker._machine import refusal
-from breaker._types import Limits, Mode, Permitted, Recorded, Refused, Reporting, State, View
+from breaker import _machine
+from breaker._limits import Limits
+from breaker._types import Mode, Permitted, Reason, Recorded, Refused, Reporting, State, View
 
 
 class MirroredCircuit:
@@ -20,33 +21,56 @@ class MirroredCircuit:
     Args:
         limits: The breaker's limits.
         clock: Returns monotonic seconds. What arrives are durations, so nobody's clock has to agree with another's.
+        may_probe: Whether this replica's callers may become probes.
 
     Attributes:
         permit: What every call gets now, or None when the store has to be asked.
     """
 
-    __slots__ = ("_clock", "_fresh", "_limits", "_newest", "_refused", "_refused_until", "permit")
+    __slots__ = (
+        "_clock",
+        "_fresh",
+        "_later",
+        "_later_at",
+        "_limits",
+        "_may_probe",
+        "_newest",
+        "_refused",
+        "_refused_until",
+        "permit",
+    )
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic, *, may_probe: bool = True) -> None:
         self._limits = limits
+        self._may_probe = may_probe
         self._clock = clock
+        self._newest = (0, 0)
+        self._fresh = False
+        self._later: Permitted | None = None
+        self._later_at = 0.0
         self.permit: Permitted | None = None
         self._refused: Refused | None = None
         self._refused_until = 0.0
-        self._newest = (0, 0)
-        self._fresh = False
 
-    def see(self, view: View | None) -> None:
-        """Take a view that arrived, or None when no more will arrive for now."""
+    def see(self, view: View | None) -> bool:
+        """Take a view that arrived, or None when no more will arrive for now; False when it was an old one."""
         if view is None:
             self._forget()
-            return
+            return True
         if (view.generation, view.revision) <= self._newest:
-            return
+            return False
         self._newest = (view.generation, view.revision)
         self._fresh = True
-        self.permit = self._permit_of(view)
-        self._refuse(refusal(view, self._limits), endless=not view.mode_until_ms)
+        limits = self._limits.with_settings(view.settings)
+        self.permit = self._permit_of(view, limits)
+        # While a ramp lasts the store decides who goes through; its end sends no message.
+        ramp_rest_ms = _machine.ramp_rest_ms(view, limits)
+        self._later = None
+        if ramp_rest_ms and self.permit is not None:
+            self._later, self._later_at, self.permit = self.permit, self._clock() + ramp_rest_ms / 1000, None
+        refused = _machine.refusal(view, limits, may_probe=self._may_probe)
+        self._refuse(refused, endless=not view.mode_until_ms)
+        return True
 
     def note(self, reply: Permitted | Refused | Recorded) -> None:
         """Take what the store answered to this replica; it may be ahead of the messages."""
@@ -56,31 +80,32 @@ class MirroredCircuit:
             # Whatever belongs to an earlier generation and is still on its way is out of date; the view of this one
             # is on its way too.
             self._newest = (reply.generation, 0)
-            self.permit = None
-            self._refused = None
-        if isinstance(reply, Refused):
+            self.permit = self._later = self._refused = None
+        if isinstance(reply, Refused) and reply.reason is not Reason.RAMPING:
             self._refuse(reply, endless=False)
 
     def refusal(self) -> tuple[Refused, float] | None:
         """Return what every call is refused with now, and for how many seconds more; or None."""
+        now = self._clock()
+        if self._later is not None and now >= self._later_at:
+            self.permit, self._later = self._later, None
         refused = self._refused
         if refused is None:
             return None
-        rest_seconds = self._refused_until - self._clock()
+        rest_seconds = self._refused_until - now
         if rest_seconds <= 0:
             self._refused = None
             return None
         return refused, min(rest_seconds, refused.retry_after_ms / 1000)
 
-    def _permit_of(self, view: View) -> Permitted | None:
+    def _permit_of(self, view: View, limits: Limits) -> Permitted | None:
         if view.mode_until_ms:
             return None  # A mode that ends by itself sends no message at that moment, so the store is asked.
         if view.mode is Mode.FORCED_CLOSED:
             return Permitted(view.state, view.generation, view.mode, Reporting.NOTHING)
         if view.mode is Mode.FORCED_OPEN or view.state is not State.CLOSED:
             return None
-        reporting = Reporting.COUNTED if view.failures else Reporting.FAILURES
-        return Permitted(view.state, view.generation, view.mode, reporting)
+        return Permitted(view.state, view.generation, view.mode, _machine.reporting(view, limits))
 
     def _refuse(self, refused: Refused | None, *, endless: bool) -> None:
         self._refused = refused
@@ -89,7 +114,6 @@ class MirroredCircuit:
             self._refused_until = math.inf if endless else self._clock() + refused.retry_after_ms / 1000
 
     def _forget(self) -> None:
-        self.permit = None
-        self._refused = None
+        self.permit = self._later = self._refused = None
         self._newest = (0, 0)
         self._fresh = False

@@ -6,6 +6,7 @@ what users read and write.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,22 +71,34 @@ class Transition(StrEnum):
     HALF_OPENED = "half_opened"
     REOPENED = "reopened"
     CLOSED = "closed"
+    OUTLIER = "outlier"
     MODE_CHANGED = "mode_changed"
     MODE_EXPIRED = "mode_expired"
+    SETTINGS_CHANGED = "settings_changed"
+    CONFIG_CHANGED = "config_changed"
     RESET = "reset"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """A breaker's configuration as the store needs it: integers, milliseconds, and a text that identifies it."""
+class Reason(StrEnum):
+    """Why a call was refused."""
 
-    failure_threshold: int
-    cooldown_ms: int
-    probe_limit: int
-    probe_successes: int
-    lease_ms: int
-    idle_ms: int
-    fingerprint: str
+    OPEN = "open"  # the cooldown is running
+    PROBING = "probing"  # the places for probes are taken
+    RAMPING = "ramping"  # the circuit has just closed and lets traffic back gradually
+    FORCED_OPEN = "forced_open"  # an operator said so
+    OUTLIER = "outlier"  # this replica failed alone, and only it stays away
+    STORE_UNAVAILABLE = "store_unavailable"  # the store is away, and `on_store_error` is `refuse`
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFor:
+    """A failure that says itself how long to stay away, such as a 429 with `Retry-After`; opens the circuit at once.
+
+    Attributes:
+        seconds: How long; above 0. `max_cooldown_seconds` is the most that is believed.
+    """
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +128,15 @@ class Refused:
         state: The circuit's state.
         generation: Its generation.
         mode: The operator's mode in force.
-        reason: `open`, `probing` (the places for probes are taken) or `forced_open`.
-        retry_after_ms: When asking again makes sense: the rest of the cooldown, of a lease or of the mode.
+        reason: Why.
+        retry_after_ms: When asking again makes sense: the rest of the cooldown, of a lease, of the ramp or of the mode.
         last_error: The class of the last failure that was counted.
     """
 
     state: State
     generation: int
     mode: Mode
-    reason: str
+    reason: Reason
     retry_after_ms: int
     last_error: str
 
@@ -136,7 +149,7 @@ class Recorded:
         applied: False when the report was stale (another generation, a lapsed lease) and changed nothing.
         state: The circuit's state afterwards.
         generation: Its generation afterwards.
-        failures: The failures counted in a row.
+        failures: The failures counted: in a row, or in the window.
         transition: What the report brought about, if anything.
     """
 
@@ -149,15 +162,21 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How one permitted call ended.
+    """How permitted calls ended: one of them, or for a rate many together.
 
     Attributes:
         permit_id: The permit's id; for a probe it is the token of its lease.
         generation: The generation that the permit carries. Zero means that the answer to `acquire` was lost: only a
             lease held under this permit id is then given back, and only with `IGNORED`.
-        outcome: How the call ended.
+        outcome: How the call ended; `FAILURE` if any of many failed.
         error: The class name of what went wrong, or an empty text.
         replica_id: Who reports.
+        calls: How many calls a rate is to count.
+        failures: How many of them failed.
+        slow: How many of them were slow.
+        open_for_ms: How long the dependency said to stay away; zero when it said nothing.
+        alone: True when this replica's own calls would have tripped the circuit, so that it is an outlier if the
+            fleet's do not.
     """
 
     permit_id: str
@@ -165,14 +184,19 @@ class Report:
     outcome: Outcome
     error: str = ""
     replica_id: str = ""
+    calls: int = 1
+    failures: int = 0
+    slow: int = 0
+    open_for_ms: int = 0
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """An operator's action on a circuit.
+    """An operator's word over the machine.
 
     Attributes:
-        mode: The mode to set, or None to reset the circuit (closed, nothing counted, mode `AUTO`).
+        mode: The mode to set, or None to reset the circuit (closed, nothing counted, mode `AUTO`; settings stay).
         reason: Why, for whoever reads the record later.
         actor: Who.
         duration_ms: How long the mode holds; zero means until it is changed.
@@ -183,37 +207,75 @@ class Override:
     actor: str
     duration_ms: int = 0
 
+    @property
+    def action(self) -> str:
+        """The word for it."""
+        return self.mode or "reset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjust:
+    """An operator's change of thresholds, in force for every replica at once and above what each was configured with.
+
+    Attributes:
+        settings: What to change, by the names that the record's `config` shows, such as `{"cooldown_ms": 5000}`; None
+            takes a setting back.
+        reason: Why.
+        actor: Who.
+    """
+
+    settings: Mapping[str, float | None]
+    reason: str
+    actor: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A circuit as it was at one moment; all of it is also in the hash that `redis-cli HGETALL` shows.
 
     Attributes:
-        now_ms: The store's clock when the view was taken; every moment below is on that clock.
+        failures: Failures in a row, or in the window as of the last report.
+        calls: Calls in the window as of the last report; a rate counts them, `Consecutive` does not.
+        slow_calls: Slow calls likewise.
+        reopens: How often the circuit opened again before it had been closed for long; the cooldown grows with it.
+        closed_at_ms: When a probe closed the circuit last.
+        outlier: A replica that fails while the others do not.
+        settings: What an operator changed of the thresholds, as text.
+        config: The configuration of the replica that brought one last, as text.
+        config_at_ms: When it did.
+        now_ms: The store's clock when the view was taken; every moment here is on that clock.
         probes_out: Probes whose lease has not lapsed.
         probe_until_ms: When the first of those leases lapses; zero when there is none.
+        replicas: How many replicas follow the circuit's messages, as far as the server knows.
     """
 
     state: State = State.CLOSED
     generation: int = 0
     revision: int = 0
     failures: int = 0
+    calls: int = 0
+    slow_calls: int = 0
     opened_at: str = ""
     opened_at_ms: int = 0
     retry_at_ms: int = 0
     reopens: int = 0
+    closed_at_ms: int = 0
     probe_successes: int = 0
     trip_reason: str = ""
     last_error: str = ""
     tripped_by: str = ""
+    outlier: str = ""
     mode: Mode = Mode.AUTO
     mode_reason: str = ""
     mode_actor: str = ""
     mode_until_ms: int = 0
+    settings: str = ""
     config: str = ""
+    config_at_ms: int = 0
     now_ms: int = 0
     probes_out: int = 0
     probe_until_ms: int = 0
+    replicas: int = 0
 
     @property
     def retry_after_seconds(self) -> float:
@@ -225,3 +287,26 @@ class View:
         else:
             until_ms = self.probe_until_ms
         return max(0, until_ms - self.now_ms) / 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One entry of a circuit's events stream: a transition, or what an operator did.
+
+    Attributes:
+        kind: What happened.
+        state: The circuit's state afterwards.
+        generation: Its generation afterwards.
+        mode: The operator's mode afterwards.
+        by: The replica or the operator.
+        reason: Why.
+        at_ms: When, on the store's clock.
+    """
+
+    kind: Transition
+    state: State
+    generation: int
+    mode: Mode
+    by: str
+    reason: str
+    at_ms: int

@@ -20,6 +20,7 @@ local function view(record_key, probes_key, now_ms)
     'now_ms', tostring(now_ms),
     'probes_out', tostring(redis.call('ZCOUNT', probes_key, '(' .. now_ms, '+inf')),
     'probe_until_ms', live[2] or '0',
+    'replicas', tostring(redis.call('PUBSUB', 'NUMSUB', record_key .. ':changes')[2]),
   }
   for index = 1, #computed do
     fields[#fields + 1] = computed[index]

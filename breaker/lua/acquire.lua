@@ -2,34 +2,42 @@
 -- Asks for leave to make one call. Run twice for one permit it takes one place and gives one answer.
 -- KEYS[1] record: hash of the circuit
 -- KEYS[2] probes: sorted set, probe token to lease deadline in ms
--- KEYS[3] window: hash, permit id of a counted failure to its moment in ms
--- KEYS[4] events: stream
+-- KEYS[3] window: hash, what is counted
+-- KEYS[4] reporters: sorted set, replica to its last failure in ms
+-- KEYS[5] events: stream
 -- ARGV[1] permit_id: unique to the call
 -- ARGV[2] replica_id: who asks
--- ARGV[3] cooldown_ms: pause to suggest where a mode has no end, ms
--- ARGV[4] probe_limit: probes out at once, count
--- ARGV[5] lease_ms: how long a probe keeps its place, ms
--- ARGV[6] idle_ms: how long an unused circuit is kept, ms
--- ARGV[7] config: the configuration as text
+-- ARGV[3] may_probe: 1, or 0 for who leaves probing to others
+-- ARGV[4] config: the limits as text
 -- Replies
 --   permitted, state, generation, mode, reporting, transition or nil, created (1 or 0)
 --   refused, state, generation, mode, reason, retry_after_ms, last_error, created (1 or 0)
--- Cost: closed, one HMGET, one PTTL; otherwise O(log probes) and one message for each change.
+-- Cost: closed, two HMGET, one PTTL; otherwise O(log probes) and one message for each change.
 -- @include _now
--- @include _record
-local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], events = KEYS[4] }
-local permit_id, replica_id = ARGV[1], ARGV[2]
-local cooldown_ms, probe_limit, lease_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local idle_ms, config = tonumber(ARGV[6]), ARGV[7]
+-- @include _limits
+-- @include _ramp
+-- @include _transitions
+local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], reporters = KEYS[4], events = KEYS[5] }
+local permit_id, replica_id, may_probe, config = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
 
+-- While two configurations are in use, as during a rolling deploy, the record takes turns no more often than this.
+local CONFIG_PAUSE_MS = 60000
 local now_ms = now()
 local record = load(keys)
+local limits, fault = read_limits(config, record.settings)
+if not limits then
+  return fault
+end
 local created = 0
 if record.generation == 0 then
-  create(keys, record, config, now_ms, idle_ms)
+  create(keys, record, config, now_ms, limits.idle_ms)
   created = 1
-elseif record.mode_until_ms > 0 then
-  end_expired_mode(keys, record, now_ms, idle_ms)
+else
+  end_expired_mode(keys, record, now_ms, limits.idle_ms)
+  if record.config ~= config and now_ms - record.config_at_ms >= CONFIG_PAUSE_MS then
+    change(keys, record, { config = config, config_at_ms = now_ms }, now_ms, limits.idle_ms,
+      { kind = 'config_changed', by = replica_id, reason = record.config })
+  end
 end
 
 local function permitted(reporting, transition)
@@ -37,51 +45,56 @@ local function permitted(reporting, transition)
 end
 
 local function refused(reason, retry_after_ms)
+  if record.mode == 'metrics_only' then
+    return permitted('nothing')
+  end
   return { 'refused', record.state, record.generation, record.mode, reason, retry_after_ms, record.last_error, created }
 end
 
 -- Calls keep a circuit alive, but one write in half a lifetime does for that.
 local left_ms = redis.call('PTTL', keys.record)
-if left_ms >= 0 and left_ms < idle_ms / 2 then
-  expire(keys, record, now_ms, idle_ms)
+if left_ms >= 0 and left_ms < limits.idle_ms / 2 then
+  expire(keys, record, now_ms, limits.idle_ms)
 end
 
 if record.mode == 'forced_open' then
-  return refused('forced_open', record.mode_until_ms > 0 and record.mode_until_ms - now_ms or cooldown_ms)
+  return refused('forced_open', record.mode_until_ms > 0 and record.mode_until_ms - now_ms or limits.cooldown_ms)
 end
 if record.mode == 'forced_closed' then
   return permitted('nothing')
 end
 if record.state == 'closed' then
-  return permitted(record.failures > 0 and 'counted' or 'failures')
+  local rest_ms = held_back(record, limits, permit_id, now_ms)
+  if rest_ms then
+    return refused('ramping', rest_ms)
+  end
+  return permitted(limits.consecutive > 0 and record.failures == 0 and 'failures' or 'counted')
 end
 
 local transition
 if record.state == 'open' then
   if now_ms < record.retry_at_ms then
-    if record.mode == 'metrics_only' then
-      return permitted('nothing')
-    end
     return refused('open', record.retry_at_ms - now_ms)
   end
-  forget_calls(keys)
-  change(keys, record, { state = 'half_open', generation = next_generation(record, now_ms), probe_successes = 0 },
-    now_ms, idle_ms, { kind = 'half_opened', by = replica_id, reason = '' })
-  transition = 'half_opened'
+  if may_probe then
+    redis.call('DEL', keys.probes)
+    change(keys, record, { state = 'half_open', generation = next_generation(record, now_ms), probe_successes = 0 },
+      now_ms, limits.idle_ms, { kind = 'half_opened', by = replica_id, reason = '' })
+    transition = 'half_opened'
+  end
 end
 
-local deadline_ms = tonumber(redis.call('ZSCORE', keys.probes, permit_id) or 0)
-if deadline_ms > now_ms then
-  return permitted('all', transition)
+if may_probe then
+  if tonumber(redis.call('ZSCORE', keys.probes, permit_id) or 0) > now_ms then
+    return permitted('all', transition)
+  end
+  redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)
+  if redis.call('ZCARD', keys.probes) < limits.probe_limit then
+    redis.call('ZADD', keys.probes, now_ms + limits.lease_ms, permit_id)
+    change(keys, record, {}, now_ms, limits.idle_ms)
+    return permitted('all', transition)
+  end
 end
-redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)
-if redis.call('ZCARD', keys.probes) < probe_limit then
-  redis.call('ZADD', keys.probes, now_ms + lease_ms, permit_id)
-  change(keys, record, {}, now_ms, idle_ms)
-  return permitted('all', transition)
-end
-if record.mode == 'metrics_only' then
-  return permitted('nothing')
-end
-local first = redis.call('ZRANGE', keys.probes, 0, 0, 'WITHSCORES')
-return refused('probing', tonumber(first[2]) - now_ms)
+-- Who waits for another's probe and sees none yet waits for as long as one may take.
+local first = redis.call('ZRANGE', keys.probes, '(' .. now_ms, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+return refused('probing', first[2] and tonumber(first[2]) - now_ms or limits.lease_ms)

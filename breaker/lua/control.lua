@@ -1,23 +1,40 @@
 #!lua
--- Carries out an operator's action: sets a mode, or resets the circuit.
+-- Carries out an operator's action: sets a mode, changes thresholds, or resets the circuit.
 -- KEYS[1] record: hash of the circuit
 -- KEYS[2] probes: sorted set, probe token to lease deadline in ms
--- KEYS[3] window: hash, permit id of a counted failure to its moment in ms
--- KEYS[4] events: stream
--- ARGV[1] action: reset, auto, forced_open, forced_closed or metrics_only
+-- KEYS[3] window: hash, what is counted
+-- KEYS[4] reporters: sorted set, replica to its last failure in ms
+-- KEYS[5] events: stream
+-- ARGV[1] action: reset, adjust, auto, forced_open, forced_closed or metrics_only
 -- ARGV[2] reason: why
 -- ARGV[3] actor: who
 -- ARGV[4] duration_ms: how long the mode holds, ms; 0 until it is changed
+-- ARGV[5] changes: name=value texts to adjust; an empty value takes a setting back
 -- Replies
 --   view, field, value, field, value, ..., created (1 or 0)
 -- Cost: O(fields + log probes), one event and one message.
 -- @include _now
--- @include _record
-local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], events = KEYS[4] }
-local action, reason, actor, duration_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- @include _transitions
+local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], reporters = KEYS[4], events = KEYS[5] }
+local action, reason, actor, duration_ms, changes = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 -- An operator knows no replica's configuration; the next call sets the circuit's own time again.
 local IDLE_MS = 7 * 24 * 3600 * 1000
+
+-- Settings after the changes, sorted by name, so that equal ones are equal texts.
+local function adjusted(settings)
+  local after, sorted = {}, {}
+  for name, value in string.gmatch(settings .. ' ' .. changes, '([%w_]+)=([%d.]*)') do
+    after[name] = value
+  end
+  for name, value in pairs(after) do
+    if value ~= '' then
+      sorted[#sorted + 1] = name .. '=' .. value
+    end
+  end
+  table.sort(sorted)
+  return table.concat(sorted, ' ')
+end
 
 local now_ms = now()
 local record = load(keys)
@@ -30,7 +47,11 @@ end_expired_mode(keys, record, now_ms, IDLE_MS)
 
 local no_mode = { mode = 'auto', mode_reason = '', mode_actor = '', mode_until_ms = 0 }
 if action == 'reset' then
+  no_mode.reopens, no_mode.closed_at_ms = 0, 0
   close(keys, record, no_mode, now_ms, IDLE_MS, { kind = 'reset', by = actor, reason = reason })
+elseif action == 'adjust' then
+  change(keys, record, { settings = adjusted(record.settings) }, now_ms, IDLE_MS,
+    { kind = 'settings_changed', by = actor, reason = reason })
 else
   local set_mode = { mode = action, mode_reason = reason, mode_actor = actor,
     mode_until_ms = duration_ms > 0 and now_ms + duration_ms or 0 }

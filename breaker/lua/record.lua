@@ -1,86 +1,100 @@
 #!lua
--- Settles a permit: at most once, and only in the generation that issued it.
+-- Settles permits: at most once, and only in the generation that issued them.
 -- KEYS[1] record: hash of the circuit
 -- KEYS[2] probes: sorted set, probe token to lease deadline in ms
--- KEYS[3] window: hash, permit id of a counted failure to its moment in ms
--- KEYS[4] events: stream
+-- KEYS[3] window: hash, what is counted: ids of failures in a row, or a rate's buckets
+-- KEYS[4] reporters: sorted set, replica to its last failure in ms
+-- KEYS[5] events: stream
 -- ARGV[1] permit_id: the permit's
 -- ARGV[2] replica_id: who reports
 -- ARGV[3] generation: the permit's; 0 gives back a lease whose answer was lost
 -- ARGV[4] outcome: success, failure or ignored
--- ARGV[5] error: class of the failure, may be empty
--- ARGV[6] failure_threshold: failures in a row that trip, count
--- ARGV[7] cooldown_ms: time open before a probe, ms
--- ARGV[8] probe_successes: probes that must succeed to close, count
--- ARGV[9] idle_ms: how long an unused circuit is kept, ms
--- ARGV[10] config: the configuration as text
+-- ARGV[5] error_class: class of the failure, may be empty
+-- ARGV[6] calls: how many a rate is to count
+-- ARGV[7] failures: how many of them failed
+-- ARGV[8] slow: how many of them were slow
+-- ARGV[9] open_for_ms: how long the dependency said to stay away, ms; 0 when it said nothing
+-- ARGV[10] alone: 1 when the replica's own calls would have tripped the circuit
+-- ARGV[11] config: the limits as text
 -- Replies
 --   recorded, state, generation, failures, transition or nil
 --   stale, state, generation, failures, nil
--- Cost: O(log probes), and one message for each change; the window holds fewer ids than failure_threshold.
+-- Cost: O(log probes + buckets + failures in a row), and one message for each change.
 -- @include _now
--- @include _iso
--- @include _record
-local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], events = KEYS[4] }
-local permit_id, replica_id, generation, outcome = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local error_class, failure_threshold, cooldown_ms = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local probe_successes, idle_ms, config = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+-- @include _limits
+-- @include _transitions
+-- @include _count
+local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], reporters = KEYS[4], events = KEYS[5] }
+local told = {
+  permit_id = ARGV[1], replica_id = ARGV[2], generation = tonumber(ARGV[3]), outcome = ARGV[4], error_class = ARGV[5],
+  calls = tonumber(ARGV[6]), failures = tonumber(ARGV[7]), slow = tonumber(ARGV[8]), open_for_ms = tonumber(ARGV[9]),
+  alone = ARGV[10] == '1', config = ARGV[11],
+}
 
 local now_ms = now()
 local record = load(keys)
-local given_back_unseen = generation == 0 and outcome == 'ignored'
+local limits, fault = read_limits(told.config, record.settings)
+if not limits then
+  return fault
+end
+local given_back_unseen = told.generation == 0 and told.outcome == 'ignored'
 
 local function answer(word, transition)
   return { word, record.state, record.generation, record.failures, transition or false }
 end
 
-local function open(kind, also)
-  forget_calls(keys)
-  local changes = { state = 'open', generation = next_generation(record, now_ms), opened_at = iso(now_ms),
-    opened_at_ms = now_ms, retry_at_ms = now_ms + cooldown_ms, last_error = error_class, tripped_by = replica_id,
-    config = config, probe_successes = 0 }
-  for field, value in pairs(also) do
-    changes[field] = value
-  end
-  change(keys, record, changes, now_ms, idle_ms, { kind = kind, by = replica_id, reason = also.trip_reason })
-  return answer('recorded', kind)
-end
-
-if record.generation == 0 or (generation ~= record.generation and not given_back_unseen) then
+if record.generation == 0 or (told.generation ~= record.generation and not given_back_unseen) then
   return answer('stale')
 end
 
 if record.state == 'half_open' then
-  local deadline_ms = tonumber(redis.call('ZSCORE', keys.probes, permit_id) or 0)
-  if deadline_ms <= now_ms then
+  if tonumber(redis.call('ZSCORE', keys.probes, told.permit_id) or 0) <= now_ms then
     return answer('stale')
   end
-  if outcome == 'failure' then
-    return open('reopened', { reopens = record.reopens + 1, trip_reason = 'probe failed' })
+  if told.outcome == 'failure' then
+    local what = { kind = 'reopened', reason = 'probe failed', reopens = record.reopens + 1 }
+    open(keys, record, limits, told, what, now_ms)
+    return answer('recorded', 'reopened')
   end
-  if outcome == 'success' and record.probe_successes + 1 >= probe_successes then
-    close(keys, record, {}, now_ms, idle_ms, { kind = 'closed', by = replica_id, reason = 'probe succeeded' })
+  local successes = record.probe_successes + (told.outcome == 'success' and 1 or 0)
+  if successes >= limits.probe_successes then
+    close(keys, record, { closed_at_ms = now_ms }, now_ms, limits.idle_ms,
+      { kind = 'closed', by = told.replica_id, reason = 'probe succeeded' })
     return answer('recorded', 'closed')
   end
-  redis.call('ZREM', keys.probes, permit_id)
-  local successes = outcome == 'success' and record.probe_successes + 1 or record.probe_successes
-  change(keys, record, { probe_successes = successes }, now_ms, idle_ms)
+  redis.call('ZREM', keys.probes, told.permit_id)
+  change(keys, record, { probe_successes = successes }, now_ms, limits.idle_ms)
   return answer('recorded')
 end
 
 if record.state == 'open' or given_back_unseen then
   return answer('stale')
 end
+if told.outcome == 'ignored' then
+  return answer('recorded')
+end
 
-if outcome == 'failure' and redis.call('HEXISTS', keys.window, permit_id) == 0 then
-  local failures = record.failures + 1
-  if failures >= failure_threshold then
-    return open('tripped', { failures = failures, trip_reason = failures .. ' consecutive failures' })
-  end
-  redis.call('HSET', keys.window, permit_id, now_ms)
-  change(keys, record, { failures = failures, last_error = error_class }, now_ms, idle_ms)
-elseif outcome == 'success' and record.failures > 0 then
-  redis.call('DEL', keys.window)
-  change(keys, record, { failures = 0 }, now_ms, idle_ms)
+local changes, reason = count(keys, record, limits, told, now_ms)
+if told.open_for_ms > 0 then
+  reason = 'rate limited'
+elseif limits.minimum_reporters > 1 and redis.call('ZCARD', keys.reporters) < limits.minimum_reporters then
+  reason = nil
+end
+record.failures = changes.failures or record.failures
+if reason then
+  local flapping = record.closed_at_ms > 0 and now_ms - record.closed_at_ms < limits.stable_ms
+  local what = { kind = 'tripped', reason = reason, reopens = flapping and record.reopens + 1 or 0 }
+  open(keys, record, limits, told, what, now_ms)
+  return answer('recorded', 'tripped')
+end
+local event
+if told.alone and told.replica_id ~= record.outlier then
+  changes.outlier = told.replica_id
+  event = { kind = 'outlier', by = told.replica_id, reason = told.error_class }
+elseif told.outcome == 'success' and told.replica_id ~= '' and told.replica_id == record.outlier then
+  changes.outlier = ''
+end
+if next(changes) then
+  change(keys, record, changes, now_ms, limits.idle_ms, event)
 end
 return answer('recorded')

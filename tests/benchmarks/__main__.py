@@ -120,17 +120,17 @@ async def _rows(client: redis.asyncio.Redis, store: RedisStore) -> list[Row]:
     local = CircuitBreaker("closed", MemoryStore())
     await closed.call(_work)
     await mirrored.call(_work)
-    await _until(lambda: mirrored._mirror.permit is not None)
+    await _until(lambda: mirrored._circuit.permit is not None)
     mirrored_open = await _tripped("mirrored-open", store, Consistency.MIRRORED)
-    await _until(lambda: mirrored_open._mirror.refusal() is not None)
+    await _until(lambda: mirrored_open._circuit.mirror.refusal() is not None)
     peer = circuitbreaker.CircuitBreaker()
     peer_open = circuitbreaker.CircuitBreaker(failure_threshold=1, recovery_timeout=3600, name="open")
     with contextlib.suppress(ConnectionError):
         await peer_open(_fail)()
     guarded, guarded_open = peer(_work), _refused(peer_open(_work), circuitbreaker.CircuitBreakerError)
-    script, limits = store._acquire, closed.config.limits()
-    arguments = ("p", "r", limits.cooldown_ms, 1, limits.lease_ms, limits.idle_ms, limits.fingerprint)
-    keys = store._keys_of("closed")
+    script, limits = store._scripts.acquire, closed.config.limits()
+    arguments = ("p", "r", 1, limits.text)
+    keys = store._keys.of("closed")
     return [
         Row("no breaker", _work, 20_000),
         Row("circuitbreaker, closed", guarded, 20_000),
@@ -140,7 +140,7 @@ async def _rows(client: redis.asyncio.Redis, store: RedisStore) -> list[Row]:
         Row("waits once, no breaker", _wait, 10_000),
         Row("waits once, mirrored", partial(mirrored.call, _wait), 10_000, "waits once, no breaker"),
         Row("PING", client.ping, 1_000),
-        Row("one bare EVALSHA of acquire", lambda: client.evalsha(script.sha, 4, *keys, *arguments), 1_000),
+        Row("one bare EVALSHA of acquire", lambda: client.evalsha(script.sha, 5, *keys, *arguments), 1_000),
         Row("strict, closed", lambda: closed.call(_work), 1_000, "one bare EVALSHA of acquire", 1.15),
         Row("strict, refused", _refused_by(await _tripped("open", store)), 1_000, "one bare EVALSHA of acquire"),
         Row("in memory, closed", lambda: local.call(_work), 5_000, "no breaker"),

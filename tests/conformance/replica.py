@@ -168,7 +168,7 @@ class Replica:
         assert self._store is not None
         self._breaker = CircuitBreaker(name or self._name, self._store, config, **self._options)
         if self._planted:
-            self._breaker._mirror._clock = self._breaker._local._clock = self._clock
+            self._breaker._circuit.mirror._clock = self._breaker._circuit.local._clock = self._clock
 
     async def close(self) -> None:
         """End everything and be ready to be opened again."""
@@ -313,7 +313,7 @@ class Replica:
 
     async def catch_up(self, generation: int, revision: int) -> None:
         """Wait until the copy of the circuit is at least so new."""
-        mirror = self._breaker._mirror
+        mirror = self._breaker._circuit.mirror
         await self._until(lambda: mirror._fresh and mirror._newest >= (generation, revision))
 
     async def lose_touch(self) -> None:
@@ -348,8 +348,7 @@ class Replica:
             self._slowest_seconds = max(self._slowest_seconds, time.monotonic() - started)
 
     async def _reported(self) -> None:
-        while self._breaker._reports:
-            await asyncio.wait(set(self._breaker._reports))
+        await self._breaker._link.drain()
 
     def _clock(self) -> float:
         return self._seconds

@@ -46,11 +46,11 @@ class Replica:
 
     @property
     def permits(self) -> bool:
-        return self.breaker._mirror.permit is not None
+        return self.breaker._circuit.mirror.permit is not None
 
     @property
     def refuses(self) -> bool:
-        return self.breaker._mirror.refusal() is not None
+        return self.breaker._circuit.mirror.refusal() is not None
 
     async def warm(self) -> None:
         await self.breaker.call(works)

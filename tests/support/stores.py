@@ -46,9 +46,10 @@ class ManualClock:
 
 def without_shebang(store: RedisStore) -> RedisStore:
     """Strip the `#!lua` line, which fakeredis does not know."""
-    for attribute in ("_acquire", "_record", "_snapshot", "_control"):
-        script = getattr(store, attribute)
-        setattr(store, attribute, type(script)(script.text.split("\n", 1)[1]))
+    scripts = store._scripts
+    for operation in ("acquire", "record", "snapshot", "control"):
+        script = getattr(scripts, operation)
+        setattr(scripts, operation, type(script)(script.text.split("\n", 1)[1]))
     return store
 
 

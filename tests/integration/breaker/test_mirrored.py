@@ -80,7 +80,7 @@ async def test_a_failure_is_one_command_and_a_run_of_successes_another(start: St
     await replica.warm()
 
     def wanted() -> str:
-        permit = replica.breaker._mirror.permit
+        permit = replica.breaker._circuit.permit
         return "" if permit is None else permit.reporting
 
     async def one_failure_and_fifty_successes() -> None:
@@ -192,7 +192,7 @@ async def test_two_breakers_of_one_name_share_one_subscription(start: Start, cli
     await replica.warm()
     second = CircuitBreaker(NAME, replica.store)
     await second.call(works)
-    await until(lambda: second._mirror.permit is not None)
+    await until(lambda: second._circuit.permit is not None)
     assert cli.client_list(_type="pubsub")[0]["sub"] == "1"
 
 

@@ -29,6 +29,7 @@ from breaker import (
     State,
     StoreUnavailableError,
 )
+from breaker._scripts import Script
 from breaker._types import Permitted, Report
 from tests.support.ports import free_port
 
@@ -102,7 +103,7 @@ async def test_a_person_can_read_the_record(store: RedisStore, cli: redis.Redis)
     assert set(record) == {
         *("state", "generation", "revision", "failures", "opened_at", "opened_at_ms", "retry_at_ms", "reopens"),
         *("probe_successes", "trip_reason", "last_error", "tripped_by", "mode", "mode_reason", "mode_actor"),
-        *("mode_until_ms", "config", "v"),
+        *("mode_until_ms", "config", "config_at_ms", "settings", "outlier", "calls", "slow_calls", "closed_at_ms", "v"),
     }
     assert (record["state"], record["failures"], record["mode"], record["v"]) == ("closed", "0", "auto", "1")
     await trip(breaker)
@@ -294,10 +295,10 @@ async def test_a_pause_of_our_own_is_no_absence_of_the_server(redis_url: str) ->
 
 async def test_an_answer_that_is_not_understood_is_a_store_failure(store: RedisStore) -> None:
     """A reply of some other version is a fault of the library, and the call is guarded locally all the same."""
-    store._acquire = type(store._acquire)("#!lua\nreturn {'perhaps', 0}")
-    store._record = type(store._record)("#!lua\nreturn {'perhaps'}")
-    store._snapshot = type(store._snapshot)("#!lua\nreturn {'perhaps'}")
-    store._control = type(store._control)("#!lua\nreturn {'perhaps'}")
+    store._scripts.acquire = Script("#!lua\nreturn {'perhaps', 0}")
+    store._scripts.record = Script("#!lua\nreturn {'perhaps'}")
+    store._scripts.snapshot = Script("#!lua\nreturn {'perhaps'}")
+    store._scripts.control = Script("#!lua\nreturn {'perhaps'}")
     assert await CircuitBreaker(NAME, store, STRICT).call(works) == "charged"
     for reply in (
         store.record(NAME, Report(permit_id="p", generation=1, outcome=Outcome.FAILURE), LIMITS),
@@ -310,11 +311,11 @@ async def test_an_answer_that_is_not_understood_is_a_store_failure(store: RedisS
 
 async def test_a_script_error_is_told_apart(store: RedisStore) -> None:
     """What a script refuses with its own prefix is a fault of the library, what the server refuses is not."""
-    store._snapshot = type(store._snapshot)("#!lua\nreturn redis.error_reply('BREAKER wrong')")
+    store._scripts.snapshot = Script("#!lua\nreturn redis.error_reply('BREAKER wrong')")
     with pytest.raises(StoreUnavailableError, match="BREAKER wrong"):
         await store.snapshot(NAME)
     assert not store.degraded
-    store._snapshot = type(store._snapshot)("#!lua\nreturn redis.error_reply('OOM no memory')")
+    store._scripts.snapshot = Script("#!lua\nreturn redis.error_reply('OOM no memory')")
     with pytest.raises(StoreUnavailableError, match="OutOfMemory"):
         await store.snapshot(NAME)
     assert store.degraded

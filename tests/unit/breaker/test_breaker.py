@@ -18,7 +18,8 @@ from breaker import (
     State,
     StoreUnavailableError,
 )
-from breaker._types import Limits, Permitted, Recorded, Refused, Report
+from breaker._limits import Limits
+from breaker._types import Permitted, Recorded, Refused, Report
 from tests.support.stores import ManualClock
 
 CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, call_timeout_seconds=4)
@@ -200,7 +201,7 @@ async def test_a_closed_coroutine_frees_its_place(breaker: CircuitBreaker, clock
     coroutine = probe()
     assert coroutine.__await__().send(None) is not None  # runs up to the hanging wait
     coroutine.close()  # type: ignore[attr-defined]
-    await asyncio.gather(*breaker._reports)
+    await asyncio.gather(*breaker._link._tasks)
     assert await breaker.call(works) == "charged"
 
 
@@ -348,10 +349,12 @@ class StoreOutage(MemoryStore):
         self.acquire_fails = self.record_fails = False
         self.record_breaks = False
 
-    async def acquire(self, name: str, permit_id: str, limits: Limits, replica_id: str) -> Permitted | Refused:
+    async def acquire(
+        self, name: str, permit_id: str, limits: Limits, replica_id: str, *, may_probe: bool = True
+    ) -> Permitted | Refused:
         if self.acquire_fails:
             raise StoreUnavailableError
-        return await super().acquire(name, permit_id, limits, replica_id)
+        return await super().acquire(name, permit_id, limits, replica_id, may_probe=may_probe)
 
     async def record(self, name: str, report: Report, limits: Limits) -> Recorded:
         if self.record_breaks:
@@ -426,8 +429,10 @@ async def test_a_cancelled_acquire_gives_an_unseen_probe_back(clock: ManualClock
     class SlowAnswer(MemoryStore):
         slow = False
 
-        async def acquire(self, name: str, permit_id: str, limits: Limits, replica_id: str) -> Permitted | Refused:
-            reply = await super().acquire(name, permit_id, limits, replica_id)
+        async def acquire(
+            self, name: str, permit_id: str, limits: Limits, replica_id: str, *, may_probe: bool = True
+        ) -> Permitted | Refused:
+            reply = await super().acquire(name, permit_id, limits, replica_id, may_probe=may_probe)
             if self.slow:
                 await asyncio.Event().wait()
             return reply
@@ -443,7 +448,7 @@ async def test_a_cancelled_acquire_gives_an_unseen_probe_back(clock: ManualClock
     with pytest.raises(asyncio.CancelledError):
         await asking
     store.slow = False
-    await asyncio.gather(*breaker._reports)
+    await asyncio.gather(*breaker._link._tasks)
     assert await breaker.call(works) == "charged"
 
 
@@ -468,7 +473,7 @@ async def test_a_caller_that_leaves_while_its_report_is_sent_does_not_take_it_al
     with pytest.raises(asyncio.CancelledError):
         await calling
     store.go_on.set()
-    await asyncio.gather(*breaker._reports)
+    await asyncio.gather(*breaker._link._tasks)
     seen = await store.snapshot("c")
     assert seen is not None
     assert seen.failures == 1

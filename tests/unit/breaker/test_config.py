@@ -25,7 +25,7 @@ from breaker import BreakerConfig, CircuitBreaker, ConfigError, Consecutive, Mem
         (lambda: CircuitBreaker("a b", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("{a}", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("", MemoryStore()), "a name is 1 to 200 characters"),
-        (lambda: RedisStore.from_url("http://x"), "not a Redis URL"),
+        (lambda: RedisStore.from_url("http://x"), "a Redis URL begins with redis://"),
         (lambda: RedisStore.from_url("redis://x", prefix="breaker"), "prefix must end with a colon"),
         (lambda: RedisStore.from_url("redis://x", timeout_seconds=0), "timeout_seconds must be above 0"),
     ],
@@ -54,8 +54,11 @@ def test_nothing_above_zero_becomes_no_time_at_all() -> None:
 
 def test_the_fingerprint_can_be_read() -> None:
     """Who compares two replicas sees what differs."""
-    fingerprint = BreakerConfig(policy=Consecutive(5), cooldown_seconds=10).limits().fingerprint
-    assert fingerprint == "consecutive=5 cooldown_ms=10000 lease_ms=11000 probes=1/1"
+    fingerprint = BreakerConfig(policy=Consecutive(5), cooldown_seconds=10).limits().text
+    assert fingerprint == (
+        "consecutive=5 cooldown_ms=10000 max_cooldown_ms=600000 stable_ms=300000 probe_limit=1 probe_successes=1 "
+        "lease_ms=11000 idle_ms=604800000"
+    )
 
 
 def test_a_plain_word_will_do_for_on_store_error() -> None:

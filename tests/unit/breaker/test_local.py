@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from breaker import BreakerConfig, Mode, OnStoreError, Outcome, State, View
+from breaker import BreakerConfig, Mode, OnStoreError, Outcome, Reason, State, View
 from breaker._local import LocalLayer
 from breaker._types import Permitted, Recorded, Refused, Report, Reporting
 from tests.support.stores import ManualClock
@@ -34,7 +34,7 @@ def fail(local: LocalLayer, permit_id: str) -> Recorded:
 
 def test_a_known_open_circuit_stays_refused_until_its_own_deadline(local: LocalLayer, clock: ManualClock) -> None:
     """What the store said last is honoured: the rest of the cooldown, then one probe of this replica's own."""
-    local.learn(Refused(State.OPEN, 9, Mode.AUTO, "open", 20_000, "ReadTimeout"))
+    local.learn(Refused(State.OPEN, 9, Mode.AUTO, Reason.OPEN, 20_000, "ReadTimeout"))
     clock.advance(15)
     refused = local.acquire("p1")
     assert isinstance(refused, Refused)
@@ -68,7 +68,7 @@ def test_an_operators_mode_is_kept(local: LocalLayer, mode: Mode, kind: type) ->
 
 def test_a_forced_open_circuit_stays_forced_open(local: LocalLayer, clock: ManualClock) -> None:
     """What an operator closed off stays closed off, also after the pause that was suggested."""
-    local.learn(Refused(State.CLOSED, 9, Mode.FORCED_OPEN, "forced_open", 30_000, ""))
+    local.learn(Refused(State.CLOSED, 9, Mode.FORCED_OPEN, Reason.FORCED_OPEN, 30_000, ""))
     clock.advance(60)
     refused = local.acquire("p1")
     assert isinstance(refused, Refused)

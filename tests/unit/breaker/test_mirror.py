@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from breaker import BreakerConfig, Mode, State, View
+from breaker import BreakerConfig, Mode, Reason, State, View
 from breaker._mirror import MirroredCircuit
 from breaker._types import Permitted, Recorded, Refused, Reporting
 from tests.support.stores import ManualClock
@@ -49,7 +49,7 @@ def test_an_open_view_refuses_until_its_moment(mirror: MirroredCircuit, clock: M
     clock.advance(5)
     refusal = mirror.refusal()
     assert refusal is not None
-    assert refusal[0] == Refused(State.OPEN, 200, Mode.AUTO, "open", 20_000, "ReadTimeout")
+    assert refusal[0] == Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 20_000, "ReadTimeout")
     assert refusal[1] == pytest.approx(15)
     clock.advance(15)
     assert mirror.refusal() is None
@@ -87,7 +87,7 @@ def test_after_a_loss_any_view_is_taken(mirror: MirroredCircuit) -> None:
 
 def test_without_a_fresh_view_nothing_is_remembered(mirror: MirroredCircuit) -> None:
     """While no messages arrive every call asks, so an operator's reset is not missed."""
-    mirror.note(Refused(State.OPEN, 200, Mode.AUTO, "open", 30_000, ""))
+    mirror.note(Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 30_000, ""))
     assert mirror.refusal() is None
 
 
@@ -95,7 +95,7 @@ def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: Ma
     """One caller finds out that the probe's place is taken; the others need not ask until the lease lapses."""
     mirror.see(OPEN)
     clock.advance(20)
-    mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, "probing", 5_000, "ReadTimeout"))
+    mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 5_000, "ReadTimeout"))
     assert mirror.refusal() is not None
     clock.advance(5)
     assert mirror.refusal() is None

@@ -96,7 +96,7 @@ async def warm(store: TellingStore, **options: Any) -> CircuitBreaker:
     breaker = CircuitBreaker("c", store, config, **options)
     await breaker.call(works)
     await store.tell("c")
-    assert breaker._mirror.permit is not None
+    assert breaker._circuit.permit is not None
     return breaker
 
 
@@ -144,7 +144,7 @@ async def test_one_success_ends_a_run_of_failures(store: TellingStore) -> None:
     await asyncio.sleep(0)
     assert [report.outcome for report in store.reports] == [Outcome.FAILURE, Outcome.SUCCESS]
     store.paused.set()
-    await asyncio.gather(*breaker._reports)
+    await asyncio.gather(*breaker._link._tasks)
     seen = await store.snapshot("c")
     assert seen is not None
     assert seen.failures == 0

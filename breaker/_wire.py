@@ -1,0 +1,200 @@
+"""What goes to the scripts and what comes back: keys, arguments, replies. No I/O, so threads and tasks share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from breaker._config import check_name
+from breaker._errors import ConfigError, ScriptError
+from breaker._limits import Limits, checked_changes
+from breaker._scripts import Script, load_script
+from breaker._types import (
+    Adjust,
+    LogEntry,
+    Mode,
+    Override,
+    Permitted,
+    Reason,
+    Recorded,
+    Refused,
+    Report,
+    Reporting,
+    State,
+    Transition,
+    View,
+)
+
+Arguments = Sequence[str | int]
+
+
+class Keys(NamedTuple):
+    """The keys of a circuit, all in one hash slot, in the order in which the scripts take them."""
+
+    record: str
+    probes: str
+    window: str
+    reporters: str
+    events: str
+
+    @property
+    def changes(self) -> str:
+        """The channel that the scripts publish on."""
+        return f"{self.record}:changes"
+
+
+class KeySpace:
+    """Names the keys of every circuit.
+
+    Args:
+        prefix: What every key begins with; ends with a colon and holds no braces.
+
+    Attributes:
+        registry: The set of all names.
+
+    Raises:
+        ConfigError: The prefix cannot be one.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if not prefix.endswith(":") or "{" in prefix or "}" in prefix:
+            raise ConfigError(f"prefix must end with a colon and hold no braces: {prefix!r}")
+        self._prefix = prefix
+        self._known: dict[str, Keys] = {}
+        self.registry = prefix[:-1] + "s"
+
+    def of(self, name: str) -> Keys:
+        """Return a circuit's keys.
+
+        Raises:
+            ConfigError: The name cannot be one.
+        """
+        keys = self._known.get(name)
+        if keys is None:
+            record = f"{self._prefix}{{{check_name(name)}}}"
+            keys = self._known[name] = Keys(
+                record, f"{record}:probes", f"{record}:window", f"{record}:reporters", f"{record}:events"
+            )
+        return keys
+
+
+class Scripts:
+    """The four scripts, read once for a store."""
+
+    def __init__(self, search_path: Sequence[Any] = ()) -> None:
+        self.acquire: Script = load_script("acquire", search_path)
+        self.record: Script = load_script("record", search_path)
+        self.snapshot: Script = load_script("snapshot", search_path)
+        self.control: Script = load_script("control", search_path)
+
+
+def acquire_arguments(permit_id: str, limits: Limits, replica_id: str, *, may_probe: bool) -> Arguments:
+    """Return what `acquire.lua` takes."""
+    return permit_id, replica_id, int(may_probe), limits.text
+
+
+def record_arguments(report: Report, limits: Limits) -> Arguments:
+    """Return what `record.lua` takes."""
+    return (
+        report.permit_id,
+        report.replica_id,
+        report.generation,
+        report.outcome,
+        report.error,
+        report.calls,
+        report.failures,
+        report.slow,
+        report.open_for_ms,
+        int(report.alone),
+        limits.text,
+    )
+
+
+def control_arguments(action: Override | Adjust) -> Arguments:
+    """Return what `control.lua` takes.
+
+    Raises:
+        ConfigError: There is no such setting, or its value makes no sense.
+    """
+    if isinstance(action, Override):
+        return action.action, action.reason, action.actor, action.duration_ms, ""
+    changes = " ".join(f"{name}={value}" for name, value in checked_changes(action.settings).items())
+    return "adjust", action.reason, action.actor, 0, changes
+
+
+def acquired(reply: Sequence[Any]) -> Permitted | Refused:
+    """Read the reply of `acquire.lua`."""
+    match _texts(reply):
+        case ["permitted", state, generation, mode, reporting, transition, _]:
+            moved = Transition(transition) if transition else None
+            return Permitted(State(state), generation, Mode(mode), Reporting(reporting), moved)
+        case ["refused", state, generation, mode, reason, retry_after_ms, last_error, _]:
+            return Refused(State(state), generation, Mode(mode), Reason(reason), retry_after_ms, last_error)
+        case other:
+            raise _not_understood("acquire", other)
+
+
+def recorded(reply: Sequence[Any]) -> Recorded:
+    """Read the reply of `record.lua`."""
+    match _texts(reply):
+        case [("recorded" | "stale") as word, state, generation, failures, transition]:
+            moved = Transition(transition) if transition else None
+            return Recorded(word == "recorded", State(state), generation, failures, moved)
+        case other:
+            raise _not_understood("record", other)
+
+
+def shown(reply: Sequence[Any]) -> View | None:
+    """Read the reply of `snapshot.lua` or `control.lua`."""
+    match _texts(reply):
+        case ["absent"]:
+            return None
+        case ["view", *fields]:
+            # What `control` adds, whether it created the record, has no partner and falls off here.
+            return view_of(dict(zip(fields[::2], fields[1::2], strict=False)))
+        case other:
+            raise _not_understood("a read", other)
+
+
+def logged(entries: Iterable[tuple[Any, Mapping[Any, Any]]]) -> list[LogEntry]:
+    """Read entries of an events stream."""
+    read = ({text(field): text(value) for field, value in fields.items()} for _, fields in entries)
+    return [
+        LogEntry(
+            kind=Transition(entry["event"]),
+            state=State(entry["state"]),
+            generation=int(entry["generation"]),
+            mode=Mode(entry["mode"]),
+            by=entry["by"],
+            reason=entry["reason"],
+            at_ms=int(entry["at_ms"]),
+        )
+        for entry in read
+    ]
+
+
+def view_of(fields: Mapping[str, str]) -> View:
+    """Read a circuit from its fields, as replies and messages carry them."""
+    # Fields of a newer version are left out rather than refused: during a rolling deploy both versions read.
+    known: dict[str, Any] = {
+        field: int(value) if field in _NUMBERS else value for field, value in fields.items() if field in _FIELDS
+    }
+    known["state"], known["mode"] = State(known["state"]), Mode(known["mode"])
+    return View(**known)
+
+
+def text(part: Any) -> Any:
+    """Decode what the client left as bytes; clients that decode replies and clients that do not are both welcome."""
+    return part.decode() if isinstance(part, bytes) else part
+
+
+_NUMBERS = {name for name, kind in View.__annotations__.items() if kind == "int"}
+_FIELDS = set(View.__annotations__)
+
+
+def _texts(reply: Sequence[Any]) -> list[Any]:
+    return [text(part) for part in reply]
+
+
+def _not_understood(script: str, reply: object) -> ScriptError:
+    return ScriptError(f"{script} answered {reply!r}")

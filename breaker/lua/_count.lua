@@ -1,0 +1,81 @@
+-- What a closed circuit counts, and when that says that it should trip.
+-- @include _record
+
+-- The window moves on by a tenth of itself, so the memory stays at ten buckets whatever the traffic.
+local BUCKETS = 10
+
+-- Counts failures in a row. Returns what changes in the record, and why the circuit should trip, or nil.
+local function count_run(keys, record, limits, told, now_ms)
+  if told.outcome == 'success' then
+    if record.failures == 0 then
+      return {}
+    end
+    redis.call('DEL', keys.window, keys.reporters)
+    return { failures = 0 }
+  end
+  if redis.call('HEXISTS', keys.window, told.permit_id) == 1 then
+    return {}
+  end
+  local failures = record.failures + 1
+  if failures < limits.consecutive then
+    -- No more ids than a run may be long: beyond that the circuit waits for more reporters, not for more failures.
+    redis.call('HSET', keys.window, told.permit_id, now_ms)
+  end
+  return { failures = failures, last_error = told.error_class },
+    failures >= limits.consecutive and failures .. ' consecutive failures' or nil
+end
+
+-- Adds to the bucket of now, forgets what is out of the window, and adds up what is in it: calls, failures, slow.
+local function count_in_window(keys, limits, told, now_ms)
+  local current = math.floor(now_ms / math.floor(limits.window_ms / BUCKETS))
+  local sums = { calls = told.calls, failures = told.failures, slow = told.slow }
+  for part, added in pairs({ calls = told.calls, failures = told.failures, slow = told.slow }) do
+    if added > 0 then
+      redis.call('HINCRBY', keys.window, current .. ':' .. part, added)
+    end
+    sums[part] = 0
+  end
+  local fields = redis.call('HGETALL', keys.window)
+  for index = 1, #fields, 2 do
+    local bucket, part = string.match(fields[index], '^(%d+):(%a+)$')
+    if not bucket or tonumber(bucket) <= current - BUCKETS then
+      redis.call('HDEL', keys.window, fields[index])
+    else
+      sums[part] = sums[part] + tonumber(fields[index + 1])
+    end
+  end
+  return sums
+end
+
+-- Counts for a rate. Counts change with every report, so they are neither a revision nor a message: nobody's answer
+-- depends on them. Returns no changes, and why the circuit should trip, or nil.
+local function count_rate(keys, record, limits, told, now_ms)
+  local sums = count_in_window(keys, limits, told, now_ms)
+  redis.call('ZREMRANGEBYSCORE', keys.reporters, '-inf', now_ms - limits.window_ms)
+  record.failures = sums.failures
+  redis.call('HSET', keys.record, 'calls', sums.calls, 'failures', sums.failures, 'slow_calls', sums.slow)
+  if told.outcome == 'failure' then
+    redis.call('HSET', keys.record, 'last_error', told.error_class)
+  end
+  if told.outcome == 'failure' or redis.call('PTTL', keys.window) < limits.idle_ms / 2 then
+    expire(keys, record, now_ms, limits.idle_ms)
+  end
+  local reason
+  if sums.calls < limits.minimum_calls then
+    reason = nil
+  elseif limits.failure_percent > 0 and sums.failures * 100 >= limits.failure_percent * sums.calls then
+    reason = sums.failures .. ' of ' .. sums.calls .. ' calls failed'
+  elseif limits.slow_percent > 0 and sums.slow * 100 >= limits.slow_percent * sums.calls then
+    reason = sums.slow .. ' of ' .. sums.calls .. ' calls were slow'
+  end
+  return {}, reason
+end
+
+-- Returns what changes in the record (field to value), and why the circuit should trip, or nil.
+local function count(keys, record, limits, told, now_ms)
+  if told.outcome == 'failure' and told.replica_id ~= '' then
+    redis.call('ZADD', keys.reporters, now_ms, told.replica_id)
+  end
+  local counted = limits.consecutive > 0 and count_run or count_rate
+  return counted(keys, record, limits, told, now_ms)
+end

@@ -1,0 +1,52 @@
+-- What changes a circuit from one generation to the next.
+-- @include _iso
+-- @include _record
+
+local function end_expired_mode(keys, record, now_ms, idle_ms)
+  if record.mode_until_ms > 0 and record.mode_until_ms <= now_ms then
+    change(keys, record, { mode = 'auto', mode_reason = '', mode_actor = '', mode_until_ms = 0 }, now_ms, idle_ms,
+      { kind = 'mode_expired', by = '', reason = '' })
+  end
+end
+
+-- Forgets everything that belongs to the generation that ends.
+local function forget_calls(keys)
+  redis.call('DEL', keys.probes, keys.window, keys.reporters)
+end
+
+-- How long to stay open: as configured at first, and longer with each reopening. The chance is drawn from the
+-- generation, which is a moment in milliseconds: as good as any, and the same wherever it is drawn.
+local function cooldown_of(limits, reopens, generation)
+  if reopens == 0 or limits.multiplier == 1 then
+    return limits.cooldown_ms
+  end
+  local grown_ms = math.min(limits.cooldown_ms * limits.multiplier ^ math.min(reopens, 64),
+    math.max(limits.cooldown_ms, limits.max_cooldown_ms))
+  local chance = generation % 1000003 * 7919 % 1000 / 1000
+  return math.floor(grown_ms * (1 + limits.jitter_percent / 100 * chance))
+end
+
+-- told: replica_id, error_class, open_for_ms, config; what: kind, reason, reopens.
+local function open(keys, record, limits, told, what, now_ms)
+  local generation = next_generation(record, now_ms)
+  local reason, cooldown_ms = what.reason, cooldown_of(limits, what.reopens, generation)
+  if told.open_for_ms > 0 then
+    reason, cooldown_ms = 'rate limited', math.min(told.open_for_ms, limits.max_cooldown_ms)
+  end
+  forget_calls(keys)
+  local changes = { state = 'open', generation = generation, failures = record.failures, opened_at = iso(now_ms),
+    opened_at_ms = now_ms, retry_at_ms = now_ms + cooldown_ms, reopens = what.reopens, trip_reason = reason,
+    last_error = told.error_class, tripped_by = told.replica_id, outlier = '', config = told.config,
+    config_at_ms = now_ms, probe_successes = 0 }
+  change(keys, record, changes, now_ms, limits.idle_ms, { kind = what.kind, by = told.replica_id, reason = reason })
+end
+
+local function close(keys, record, also, now_ms, idle_ms, event)
+  forget_calls(keys)
+  local changes = { state = 'closed', generation = next_generation(record, now_ms), failures = 0, calls = 0,
+    slow_calls = 0, opened_at = '', opened_at_ms = 0, retry_at_ms = 0, outlier = '', probe_successes = 0 }
+  for field, value in pairs(also) do
+    changes[field] = value
+  end
+  change(keys, record, changes, now_ms, idle_ms, event)
+end
