@@ -134,6 +134,7 @@ async def test_new_thresholds_apply_after_a_redeploy(fleet: Fleet) -> None:
     await third.ask("configure", config=fleet.config(policy=Consecutive(5), cooldown_seconds=2 * COOLDOWN))
     assert await third.run(FAILURE) == {"ProviderDownError": 1}
     assert (fleet.state, fleet.record["failures"]) == ("open", "5")
+    await fleet.caught_up()
     assert round((await first.refused()).retry_after_seconds) == 2 * COOLDOWN
     assert "consecutive=5" in fleet.record["config"]
 
