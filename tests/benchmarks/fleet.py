@@ -1,0 +1,180 @@
+"""What a fleet sees and costs: trips seen by other processes, idle replicas, circuits by the thousand, a dead link."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from breaker import CircuitBreaker, Consistency, Override, State
+from tests.benchmarks.ours import PATIENT, config
+from tests.benchmarks.replica import CIRCUIT, READY
+from tests.benchmarks.subjects import DependencyError, work
+from tests.benchmarks.watched import WatchedStore
+
+REPLICAS = 20
+TRIPS = 250
+_BETWEEN_TRIPS_SECONDS = 0.03
+
+IDLE_REPLICAS = 200
+_IDLE_PROCESSES = 4
+_IDLE_SECONDS = 5.0
+
+CIRCUITS = 10_000
+
+_PATIENCE_SECONDS = 60.0
+
+
+class Replica:
+    """A process of `tests.benchmarks.replica`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def hear(self) -> Any:
+        """Wait for the next thing that it says."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE_SECONDS)
+        if not line:
+            raise RuntimeError("a replica has ended by itself; what it wrote is above")
+        return json.loads(line)
+
+    async def end(self) -> None:
+        """End it."""
+        await asyncio.wait_for(self._process.communicate(b""), _PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """End it whatever it does."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+
+@asynccontextmanager
+async def replicas(role: str, url: str, processes: int, count: int = 1) -> AsyncIterator[list[Replica]]:
+    """Start processes of one role, and yield them once all are ready."""
+    command = (sys.executable, "-m", "tests.benchmarks.replica", role, url, str(count))
+    pipe = asyncio.subprocess.PIPE
+    async with AsyncExitStack() as stack:
+        started = []
+        for _ in range(processes):
+            replica = Replica(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
+            stack.callback(replica.kill)
+            started.append(replica)
+        for replica in started:
+            if await replica.hear() != READY:
+                raise RuntimeError("a replica said something else before it was ready")
+        yield started
+        for replica in started:
+            await replica.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Trips:
+    """How long after the failing call each replica refused, milliseconds; sorted.
+
+    Attributes:
+        each: For every replica and trip.
+        last: For every trip, the replica that saw it last.
+    """
+
+    each: list[float]
+    last: list[float]
+
+
+async def measure_trips(url: str, progress: Callable[[], None]) -> Trips:
+    """Trip one circuit again and again in front of other processes."""
+    trips: list[list[float]] = []
+    async with redis.asyncio.Redis.from_url(url) as client, replicas("watch", url, REPLICAS) as watching:
+        store = WatchedStore(client, **PATIENT)
+        breaker = CircuitBreaker(CIRCUIT, store, config(Consistency.MIRRORED, failures=1))
+        await breaker.call(work)
+        for _ in range(TRIPS):
+            await store.until(CIRCUIT, State.CLOSED)
+            # The replicas see the reset at the same moment; what is measured begins when they are idle.
+            await asyncio.sleep(_BETWEEN_TRIPS_SECONDS)
+            failed_ns = await _fail(breaker)
+            seen = await asyncio.gather(*[replica.hear() for replica in watching])
+            if len({generation for generation, _ in seen}) != 1:
+                raise RuntimeError("the replicas speak of different trips")
+            trips.append([(refused_ns - failed_ns) / 1e6 for _, refused_ns in seen])
+            await store.control(CIRCUIT, Override(mode=None, reason="the next trip", actor="make bench"))
+            progress()
+        await store.aclose()
+    return Trips(sorted(delay for trip in trips for delay in trip), sorted(max(trip) for trip in trips))
+
+
+async def _fail(breaker: CircuitBreaker) -> int:
+    """Make the call that trips, and return when it failed, before anything was reported."""
+    failed_ns = 0
+
+    async def fail_now() -> None:
+        nonlocal failed_ns
+        failed_ns = time.monotonic_ns()
+        raise DependencyError
+
+    try:
+        await breaker.call(fail_now)
+    except DependencyError:
+        return failed_ns
+    raise AssertionError
+
+
+async def measure_idle(url: str) -> float:
+    """Count the commands in a second of replicas that have subscribed and do nothing."""
+    async with replicas("idle", url, _IDLE_PROCESSES, IDLE_REPLICAS // _IDLE_PROCESSES):
+        with redis.Redis.from_url(url) as client:
+            before, started = _commands(client), time.monotonic()
+            await asyncio.sleep(_IDLE_SECONDS)
+            # The first question for the statistics is counted after it is answered.
+            return (_commands(client) - before - 1) / (time.monotonic() - started)
+
+
+def _commands(client: redis.Redis) -> int:
+    statistics: dict[str, Any] = client.info("stats")
+    return int(statistics["total_commands_processed"])
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """What ten thousand circuits in one replica take.
+
+    Attributes:
+        first_use_seconds: Until each has been called once.
+        fresh_seconds: Until every copy is kept fresh.
+        replica_bytes: Memory of the replica for each.
+        redis_bytes: Memory of the server for each, with its share of everything that belongs to it.
+        closed_us: A closed call, each to another circuit.
+        one_closed_us: A closed call in the same process, always to the same circuit.
+    """
+
+    first_use_seconds: float
+    fresh_seconds: float
+    replica_bytes: float
+    redis_bytes: float
+    closed_us: float
+    one_closed_us: float
+
+
+async def measure_many(url: str) -> Many:
+    """Use ten thousand circuits in one process."""
+    with redis.Redis.from_url(url) as client:
+        before = client.info("memory")["used_memory"]
+        async with replicas("many", url, 1, CIRCUITS) as (replica,):
+            taken = (client.info("memory")["used_memory"] - before) / CIRCUITS
+            saw = await replica.hear()
+    return Many(
+        first_use_seconds=saw["first_use_seconds"],
+        fresh_seconds=saw["fresh_seconds"],
+        replica_bytes=saw["bytes"],
+        redis_bytes=taken,
+        closed_us=saw["closed_us"],
+        one_closed_us=saw["one_closed_us"],
+    )

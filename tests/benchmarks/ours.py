@@ -1,0 +1,114 @@
+"""This library, in each way of using it, and the bare commands that its strict calls are held against."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, cast
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Consecutive, Consistency, MemoryStore, State
+from tests.benchmarks.subjects import Room, Subject, subject, work
+from tests.benchmarks.timing import Series
+from tests.benchmarks.watched import WatchedStore, trip
+
+MIRRORED = "breaker, mirrored"
+STRICT = "breaker, strict"
+PING = "one PING"
+EVALSHA = "one bare EVALSHA"
+EVALSHA_UNBOUNDED = "one bare EVALSHA, no deadline"
+WAITS = "no breaker, waits once"
+WAITS_MIRRORED = "breaker, mirrored, waits once"
+
+# A busy machine must not make the store count as away in the middle of a measurement. And what a heartbeat costs is in
+# the rows about idle replicas, not in the ones about calls.
+PATIENT: dict[str, Any] = {"timeout_seconds": 10.0, "heartbeat_seconds": 3600.0}
+
+
+def config(consistency: Consistency, failures: int = 3) -> BreakerConfig:
+    """A configuration whose circuits stay open once they are."""
+    return BreakerConfig(policy=Consecutive(failures), cooldown_seconds=3600, consistency=consistency)
+
+
+@asynccontextmanager
+async def ours(url: str) -> AsyncIterator[list[Subject]]:
+    """Yield the library's subjects, each with one circuit that is closed and one that is open, and the references."""
+    async with AsyncExitStack() as stack:
+        store = WatchedStore(await stack.enter_async_context(_store_client(url)), **PATIENT)
+        stack.push_async_callback(store.aclose)
+        # The driver as it comes, with the deadline that it sets by itself, since nobody should send a command without
+        # one; and then without, which is how the store uses it behind the deadline of its own.
+        bare = await stack.enter_async_context(redis.asyncio.Redis.from_url(url))
+        unbounded = await stack.enter_async_context(_store_client(url))
+        evalsha = await _evalsha_of_a_call(url)
+        mirrored, mirrored_open = await _pair(store, Consistency.MIRRORED)
+        await store.until(mirrored.name, State.CLOSED)
+        await store.until(mirrored_open.name, State.OPEN)
+        strict, strict_open = await _pair(store, Consistency.STRICT)
+        memory, memory_open = await _pair(MemoryStore(), Consistency.STRICT)
+        yield [
+            Subject("no breaker", Room.NONE, Series(work)),
+            Subject(WAITS, Room.NONE, Series(_wait)),
+            Subject(PING, Room.NONE, Series(bare.ping)),
+            Subject(EVALSHA, Room.NONE, Series(_sent_again(bare, evalsha))),
+            Subject(EVALSHA_UNBOUNDED, Room.NONE, Series(_sent_again(unbounded, evalsha))),
+            _ours("breaker, in memory", memory(work), memory_open(work), Room.PROCESS),
+            _ours(MIRRORED, mirrored(work), mirrored_open(work)),
+            _ours("breaker, mirrored, by call()", partial(mirrored.call, work), partial(mirrored_open.call, work)),
+            Subject(WAITS_MIRRORED, Room.REDIS, Series(mirrored(_wait)), ours=True),
+            _ours(STRICT, strict(work), strict_open(work)),
+        ]
+
+
+def _ours(name: str, closed: Any, refused: Any, room: Room = Room.REDIS) -> Subject:
+    return subject(name, room, closed, refused, CallNotPermittedError, ours=True)
+
+
+async def _pair(store: WatchedStore | MemoryStore, consistency: Consistency) -> tuple[CircuitBreaker, CircuitBreaker]:
+    """Make a circuit that is closed and one that is open."""
+    closed = CircuitBreaker(f"{consistency}-closed", store, config(consistency))
+    opened = CircuitBreaker(f"{consistency}-open", store, config(consistency, failures=1))
+    await closed.call(work)
+    await trip(opened)
+    return closed, opened
+
+
+def _store_client(url: str) -> redis.asyncio.Redis:
+    """Make a client like the store's own: the deadline is the store's, and nothing is retried."""
+    return redis.asyncio.Redis.from_url(
+        url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
+    )
+
+
+class _Recorder(redis.asyncio.Redis):
+    """A client that keeps the last EVALSHA that went through it."""
+
+    recorded: tuple[Any, ...] = ()
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] == "EVALSHA":
+            self.recorded = args
+        return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+async def _evalsha_of_a_call(url: str) -> tuple[Any, ...]:
+    """Find out which command a strict call sends, so that the very same can be sent without a breaker."""
+    client = cast("_Recorder", _Recorder.from_url(url))
+    async with client:
+        await CircuitBreaker("bare", WatchedStore(client, **PATIENT), config(Consistency.STRICT)).call(work)
+    return client.recorded
+
+
+def _sent_again(client: redis.asyncio.Redis, command: tuple[Any, ...]) -> Callable[[], Any]:
+    send: Callable[..., Any] = client.execute_command
+    return partial(send, *command)
+
+
+async def _wait() -> None:
+    """Wait for something, as every real call does."""
+    await asyncio.sleep(0)

@@ -1,0 +1,60 @@
+"""Shows the tables in the terminal and writes them to a page."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import rich.table
+from rich.console import Console
+
+from tests.benchmarks.tables import WHERE, Table
+from tests.benchmarks.timing import ROUNDS
+
+_WIDTH = 112
+
+_PREAMBLE = """\
+`make bench` wrote this page and its picture: {machine}, the server and every replica on that one machine. Microseconds
+belong to it; read the ratios, which are medians over rounds in which every row takes its turn. Rows of this library,
+and goals that are not met, are bold."""
+
+
+def machine() -> str:
+    """Say what matters about the machine, and nothing that identifies it."""
+    version = ".".join(platform.python_version_tuple()[:2])
+    return f"{os.cpu_count()} cores, {platform.python_implementation()} {version}"
+
+
+def show(tables: list[Table]) -> None:
+    """Print the tables, wide enough where the terminal is: half a number is no number."""
+    console = Console(width=max(_WIDTH, Console().width))
+    for table in tables:
+        shown = rich.table.Table(title=table.title, title_justify="left", title_style="bold")
+        for place, column in enumerate(table.columns):
+            shown.add_column(column, no_wrap=True, justify="right" if place and column != WHERE else "left")
+        for place, row in enumerate(table.rows):
+            shown.add_row(*row, style="bold" if place in table.marked else None)
+        console.print()
+        console.print(shown)
+    console.print(f"\n{machine()}; medians of {ROUNDS} rounds. Read the ratios, not the microseconds.")
+
+
+def write(tables: list[Table], path: Path, picture: Path) -> None:
+    """Write the page."""
+    parts = [
+        "# What it costs, as measured",
+        _PREAMBLE.format(machine=machine()),
+        f"![What a closed call costs]({picture.name})",
+    ]
+    for table in tables:
+        parts += [f"## {table.title}", _markdown(table)]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _markdown(table: Table) -> str:
+    rules = ["---" if not place or column == WHERE else "---:" for place, column in enumerate(table.columns)]
+    rows = [table.columns, tuple(rules)]
+    for place, row in enumerate(table.rows):
+        rows.append(tuple(f"**{cell}**" if cell and place in table.marked else cell for cell in row))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,0 +1,116 @@
+"""The tables of one run, as rows that the terminal and the page both show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.benchmarks.fleet import CIRCUITS, IDLE_REPLICAS, REPLICAS, TRIPS
+from tests.benchmarks.peers import YARDSTICK
+from tests.benchmarks.results import Results, percentile
+from tests.benchmarks.subjects import Room, Subject
+
+# The one other column that is text.
+WHERE = "circuits in"
+
+
+@dataclass(slots=True)
+class Table:
+    """One table.
+
+    Attributes:
+        columns: The first is text, as is `WHERE`; the others are numbers.
+        rows: A cell for each column.
+        marked: The numbers of the rows to point out.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    marked: set[int] = field(default_factory=set)
+
+    def add(self, *cells: str, marked: bool = False) -> None:
+        """Add a row."""
+        if marked:
+            self.marked.add(len(self.rows))
+        self.rows.append(cells)
+
+
+def tables(results: Results) -> list[Table]:
+    """Make all of them."""
+    return [_goals(results), _calls(results), _fleet(results)]
+
+
+def in_order(subjects: list[Subject]) -> list[Subject]:
+    """Sort by room, and within a room by what a closed call costs."""
+    return sorted(subjects, key=lambda one: (list(Room).index(one.room), one.closed.median_us))
+
+
+def number(value: float) -> str:
+    """Write a number with as many digits as mean something."""
+    if value >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _goals(results: Results) -> Table:
+    table = Table("Goals", ("goal", "measured", "at most", ""))
+    for goal in results.goals():
+        unit = f" {goal.unit}" if goal.unit else ""
+        verdict = "met" if goal.met else "missed"
+        table.add(goal.what, number(goal.measured) + unit, number(goal.limit) + unit, verdict, marked=not goal.met)
+    for what, ratio in results.asides():
+        table.add(what, number(ratio), "", "")
+    return table
+
+
+def _calls(results: Results) -> Table:
+    table = Table(
+        f"One guarded call that does nothing, with its ratio to {YARDSTICK} and the commands that reach Redis",
+        ("", WHERE, "closed, µs", "ratio", "commands", "refused, µs", "ratio", "commands"),
+    )
+    yardstick = results.subject(YARDSTICK)
+    for one in in_order(results.subjects):
+        cells = [
+            number(one.closed.median_us),
+            number(one.closed.ratio_to(yardstick.closed)),
+            _count(one.closed_commands),
+        ]
+        if one.refused is not None and yardstick.refused is not None:
+            refused = one.refused
+            cells += [
+                number(refused.median_us),
+                number(refused.ratio_to(yardstick.refused)),
+                _count(one.refused_commands),
+            ]
+        else:
+            cells += ["", "", ""]
+        table.add(one.name, one.room, *cells, marked=one.ours)
+    return table
+
+
+def _count(commands: float | None) -> str:
+    # To a tenth, so that a breaker's background poll that happened to fall between the calls is not taken for theirs.
+    return "" if commands is None else f"{round(commands, 1):g}"
+
+
+def _fleet(results: Results) -> Table:
+    table = Table("A fleet", ("", "measured"))
+    trips, many, silence = results.trips, results.many, results.silence_seconds
+    for what, delays in (("each", trips.each), ("the last", trips.last)):
+        parts = " / ".join(number(percentile(delays, share)) for share in (0.5, 0.99, 1.0))
+        table.add(
+            f"from a failure to {what} of {REPLICAS} replicas refusing: p50 / p99 / most of {TRIPS} trips",
+            f"{parts} ms",
+        )
+    relied = f"{number(percentile(silence, 0.5))} / {number(silence[-1])} s"
+    table.add(f"from a connection's silent death to asking Redis again: p50 / most of {len(silence)}", relied)
+    table.add(f"commands in a second of {IDLE_REPLICAS} idle replicas", number(results.idle_commands))
+    for state, taken in results.key_bytes.items():
+        table.add(f"memory of one circuit's keys in Redis, {state}", f"{taken:,} B")
+    table.add(f"memory in Redis for each of {CIRCUITS:,} circuits, subscription included", f"{many.redis_bytes:,.0f} B")
+    table.add(f"memory in a replica for each of {CIRCUITS:,} circuits", f"{many.replica_bytes:,.0f} B")
+    table.add(f"{CIRCUITS:,} circuits in one replica: all used once after", f"{number(many.first_use_seconds)} s")
+    table.add(f"{CIRCUITS:,} circuits in one replica: all kept fresh after", f"{number(many.fresh_seconds)} s")
+    closed = f"{number(many.closed_us)} / {number(many.one_closed_us)} µs"
+    table.add("a closed call there: each to another circuit / always to the same", closed)
+    return table
