@@ -1,0 +1,38 @@
+"""What is searched: small numbers, so that everything that can happen with them is looked at."""
+
+from __future__ import annotations
+
+from breaker import BreakerConfig, Consecutive
+from tests.interleavings.search import Scope
+
+_MODES = ("forced_open", "forced_closed", "metrics_only")
+
+
+def config(
+    *, threshold: int = 2, probe_limit: int = 1, probe_successes: int = 1, cooldown_ms: int = 3, lease_ms: int = 2
+) -> BreakerConfig:
+    """A configuration whose every millisecond is looked at."""
+    return BreakerConfig(
+        policy=Consecutive(threshold),
+        cooldown_seconds=cooldown_ms / 1000,
+        call_timeout_seconds=None,
+        lease_seconds=lease_ms / 1000,
+        probe_limit=probe_limit,
+        probe_successes=probe_successes,
+    )
+
+
+ONE_PROBE = Scope(name="one probe", config=config(), strays=2)
+TWO_PROBES = Scope(name="two probes, two successes", config=config(probe_limit=2, probe_successes=2))
+LONG_LEASE = Scope(
+    name="leases longer than the cooldown", config=config(probe_limit=2, cooldown_ms=2, lease_ms=3), strays=1
+)
+LOSSES = Scope(name="the server loses its data", config=config(), losses=True)
+OPERATOR = Scope(
+    name="an operator",
+    config=config(),
+    strays=0,
+    operator=(("reset", 0), ("auto", 0), *((mode, duration_ms) for mode in _MODES for duration_ms in (0, 2))),
+)
+
+ALL = (ONE_PROBE, TWO_PROBES, LONG_LEASE, LOSSES, OPERATOR)

@@ -1,0 +1,46 @@
+"""The first steps of `make interleavings`, and that it finds mistakes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.interleavings.circuits import Circuits
+from tests.interleavings.scopes import ALL, TWO_PROBES
+from tests.interleavings.search import Scope, Search
+from tests.interleavings.wrong_scripts import MISTAKES, Mistake
+
+# Deep enough for a trip, a cooldown, a probe and what comes late for it; all of it takes minutes.
+_DEPTH = 22
+
+
+@pytest.mark.parametrize("scope", ALL, ids=lambda scope: scope.name)
+def test_every_promise_holds_in_every_order_of_steps(scope: Scope, empty_server_url: str) -> None:
+    """Three replicas, each step in each order, with answers lost, leases lapsed and reports repeated."""
+    few = replace(scope, depth=12 if scope.operator else _DEPTH, strays=min(scope.strays, 1))
+    with Circuits(empty_server_url, few.config) as circuits:
+        found = Search(few, circuits).run()
+    assert found.depth == few.depth
+    assert found.states > 1000
+    assert found.slowest_recovery > 1
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_a_mistake_in_a_script_is_found(mistake: Mistake, redis_url: str, tmp_path: Path) -> None:
+    """The same search fails when a script makes a mistake that it is there to find."""
+    mistake.plant(tmp_path)
+    scope = replace(TWO_PROBES, depth=_DEPTH)
+    with Circuits(redis_url, scope.config, [tmp_path]) as circuits, pytest.raises(AssertionError, match=mistake.broken):
+        Search(scope, circuits).run()
+
+
+@pytest.mark.parametrize("mistake", [each for each in MISTAKES if each.leads_to], ids=lambda mistake: mistake.name)
+def test_what_a_mistake_leads_to_is_found(mistake: Mistake, redis_url: str, tmp_path: Path) -> None:
+    """What is promised of states, of running calls and of recovery fails by itself, not only the step that is wrong."""
+    mistake.plant(tmp_path)
+    scope = replace(TWO_PROBES, depth=_DEPTH + 2)
+    with Circuits(redis_url, scope.config, [tmp_path]) as circuits, pytest.raises(AssertionError) as broken:
+        Search(scope, circuits, watch_steps=False).run()
+    assert mistake.leads_to in str(broken.value)
