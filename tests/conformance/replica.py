@@ -318,7 +318,7 @@ class Replica:
 
     async def lose_touch(self) -> None:
         """Wait until the copy is no longer relied on."""
-        await self._until(lambda: not self._breaker._mirror._fresh)
+        await self._until(lambda: not self._breaker._circuit.mirror._fresh)
 
     async def until_degraded(self, degraded: bool) -> None:
         """Wait until the store is known to be away, or known to answer."""
