@@ -23,7 +23,7 @@ from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_fail
 from breaker._link import Link
 from breaker._permit import Permit
 from breaker._store import Store
-from breaker._types import Outcome, Permitted, Reporting
+from breaker._types import Outcome, Permitted
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -85,6 +85,7 @@ class CircuitBreaker:
             replica_id=replica_id or f"{socket.gethostname()}-{os.getpid()}",
             listeners=listeners,
             leaves_probing=probe is not None,
+            hears_results=classify_result is not every_result_is_a_success,
         )
         self._judge = Judge(name, classify_error, classify_result, describe_error)
         mirrored = config.consistency is Consistency.MIRRORED
@@ -92,7 +93,6 @@ class CircuitBreaker:
         self._timeout_seconds = config.call_timeout_seconds
         self._deadlines = None if self._timeout_seconds is None else Deadlines(self._timeout_seconds)
         self._slow_call_seconds = None if isinstance(config.policy, Consecutive) else config.policy.slow_call_seconds
-        self._is_plain = self._slow_call_seconds is None
 
     @property
     def name(self) -> str:
@@ -116,33 +116,7 @@ class CircuitBreaker:
             CallNotPermittedError: The circuit lets no call through now; the function was not called.
             CallTimeoutError: The breaker's own timeout passed; the call was cancelled.
         """
-        circuit = self._circuit
-        permit = circuit.permit
-        if permit is None or not self._is_plain:
-            async with _Guard(self) as guard:
-                result = await function(*args, **kwargs)
-                guard.verdict = self._judge.of_result(result)
-            return result
-        # The same once more for what a fresh copy permits, the path of nearly every call, spelled out to cost as little
-        # as it can: the first step of the call is made here, and only a call that has to wait gets a deadline.
-        try:
-            awaitable = function(*args, **kwargs)
-            if type(awaitable) is not CoroutineType:
-                awaitable = _coroutine(awaitable)
-            try:
-                waits_for = awaitable.send(None)
-            except StopIteration as stop:
-                result = stop.value
-            else:
-                result = await self._rest_in_time(awaitable, waits_for)
-        except BaseException as error:
-            # A classifier is not asked about the breaker's own deadline; another breaker's is an error like any other.
-            late = isinstance(error, CallTimeoutError) and error.breaker == circuit.name
-            await self._settle_mirrored(permit, Outcome.FAILURE if late else self._judge.of_error(error), error)
-            raise
-        if permit.reporting is not Reporting.FAILURES or circuit.hears_successes or self._judge.hears_results:
-            await self._settle_mirrored(permit, self._judge.of_result(result), None)
-        return result
+        return await self._guarded(function)(*args, **kwargs)
 
     @overload
     def __call__(self, function: Callable[_P, AsyncIterator[_R]]) -> Callable[_P, AsyncIterator[_R]]: ...
@@ -160,11 +134,7 @@ class CircuitBreaker:
         if inspect.isasyncgenfunction(function):
             return functools.wraps(function)(functools.partial(self._stream, function))
 
-        @functools.wraps(function)
-        async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            return await self.call(function, *args, **kwargs)
-
-        return guarded
+        return functools.wraps(function)(self._guarded(function))
 
     async def __aenter__(self) -> None:
         guard = _Guard(self)
@@ -201,6 +171,46 @@ class CircuitBreaker:
         last moments.
         """
         await self._link.aclose()
+
+    def _guarded(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+        circuit = self._circuit
+
+        async def asked_first(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            async with _Guard(self) as guard:
+                result = await function(*args, **kwargs)
+                guard.verdict = self._judge.of_result(result)
+            return result
+
+        async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            # The path of nearly every call, spelled out to cost as little as it can: a fresh copy permits, the first
+            # step of the call is made here, and only a call that has to wait gets a deadline.
+            permit = circuit.permit
+            if permit is None:
+                refused = circuit.refused()
+                if refused is not None:
+                    raise refused
+                return await asked_first(*args, **kwargs)
+            try:
+                awaitable = function(*args, **kwargs)
+                if type(awaitable) is not CoroutineType:
+                    awaitable = _coroutine(awaitable)
+                try:
+                    waits_for = awaitable.send(None)
+                except StopIteration as stop:
+                    result = stop.value
+                else:
+                    result = await self._rest_in_time(awaitable, waits_for)
+            except BaseException as error:
+                # A classifier is not asked about the breaker's own deadline; another breaker's is an error like others.
+                late = isinstance(error, CallTimeoutError) and error.breaker == circuit.name
+                await self._settle_mirrored(permit, Outcome.FAILURE if late else self._judge.of_error(error), error)
+                raise
+            if circuit.hears_successes:
+                await self._settle_mirrored(permit, self._judge.of_result(result), None)
+            return result  # type: ignore[no-any-return] # the value of a `StopIteration` has no type
+
+        # A call that may become slow is counted while it hangs, which wants a permit of its own.
+        return guarded if self._slow_call_seconds is None else asked_first
 
     async def _stream(
         self, function: Callable[..., AsyncGenerator[_R]], *args: Any, **kwargs: Any

@@ -71,10 +71,11 @@ class Circuit:
         replica_id: Who this replica is.
         listeners: Called with each event.
         leaves_probing: Whether callers are never probes, because a background probe is.
+        hears_results: Whether a returned value can be anything but a success.
 
     Attributes:
         permit: What every call gets now without asking; None when more has to be looked at.
-        hears_successes: Whether a success changes anything although the permit does not want to hear of it.
+        hears_successes: Whether a call that was permitted at once and returned has to be settled now.
         resetting: Whether the report that ends a run of failures is on its way.
 
     Raises:
@@ -89,6 +90,7 @@ class Circuit:
         replica_id: str,
         listeners: Iterable[Listener] = (),
         leaves_probing: bool = False,
+        hears_results: bool = False,
     ) -> None:
         self.name = check_name(name)
         self.config = config
@@ -99,7 +101,8 @@ class Circuit:
         self.mirror = MirroredCircuit(self.limits, may_probe=not leaves_probing)
         self.isolation = Isolation(self.limits) if config.minimum_reporters > 1 else None
         self.permit: Permitted | None = None
-        self.hears_successes = False
+        self.hears_successes = hears_results
+        self._hears_results = hears_results
         self.resetting = False
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
@@ -108,6 +111,9 @@ class Circuit:
         self._other_configs: set[str] = set()
         self._last: Permitted | Refused | Recorded | View | None = None
         self._refused: Counter[str] = Counter()
+        # One refusal is given again and again, so it is counted by itself and summed up when another takes its place.
+        self._refusing: Refused | None = None
+        self._refusals = 0
         self._transitions: Counter[str] = Counter()
 
     # Asking.
@@ -123,11 +129,23 @@ class Circuit:
             return Call(permit_id, self._let(self.isolation.acquire(permit_id), local=True), Issuer.ISOLATION)
         mirror = self.mirror
         if mirror.permit is None:
-            remembered = mirror.refusal()
-            if remembered is not None:
-                raise self._refusal(*remembered)
-            self._open_door()
+            refused = self.refused()
+            if refused is not None:
+                raise refused
         return Call(next(self.permit_ids), mirror.permit, Issuer.MIRROR) if mirror.permit else None
+
+    def refused(self) -> CallNotPermittedError | None:
+        """Return what a call is refused with by what is remembered here; counted as a refusal, so to be raised."""
+        remembered = self.mirror.refusal()
+        if remembered is None:
+            self._open_door()
+            return None
+        refused, rest_seconds = remembered
+        if refused is not self._refusing or self._listeners:
+            return self._refusal(refused, rest_seconds)
+        # `_refusal` once more, for the path of nearly every call of an outage.
+        self._refusals += 1
+        return CallNotPermittedError(self.name, refused, rest_seconds)
 
     def answered(self, permit_id: str, reply: Permitted | Refused) -> Call:
         """Take the store's answer.
@@ -271,6 +289,7 @@ class Circuit:
 
     def status(self, *, degraded: bool) -> Status:
         """Show what this replica knows and has counted."""
+        self._sum_up(None)
         last = self._last
         state, mode, generation = State.CLOSED, Mode.AUTO, 0
         if last is not None:
@@ -306,10 +325,17 @@ class Circuit:
         return reply
 
     def _refusal(self, refused: Refused, rest_seconds: float, *, local: bool = False) -> CallNotPermittedError:
-        self._refused[refused.reason] += 1
+        if refused is not self._refusing:
+            self._sum_up(refused)
+        self._refusals += 1
         if self._listeners:
             self.tell(EventKind.REFUSED, refused.state, refused.generation, local=local)
         return CallNotPermittedError(self.name, refused, rest_seconds)
+
+    def _sum_up(self, following: Refused | None) -> None:
+        if self._refusing is not None:
+            self._refused[self._refusing.reason] += self._refusals
+        self._refusing, self._refusals = following, 0
 
     def _error(self, refused: Refused | None) -> CallNotPermittedError | None:
         return None if refused is None else CallNotPermittedError(self.name, refused, refused.retry_after_ms / 1000)
@@ -346,7 +372,7 @@ class Circuit:
         if self.isolation is None or report.outcome is Outcome.IGNORED:
             return report
         alone = self.isolation.watch(report)
-        self.hears_successes = self.isolation.hears_successes
+        self._open_door()
         return replace(report, alone=True) if alone else report
 
     def _learn(self, reply: Permitted | Refused | Recorded) -> None:
@@ -357,7 +383,14 @@ class Circuit:
 
     def _open_door(self) -> None:
         isolated = self.isolation is not None and self.isolation.active
-        self.permit = None if isolated else self.mirror.permit
+        permit = self.permit = None if isolated else self.mirror.permit
+        # Looked at when a call has returned. The permit may have been another one then: one that wanted to hear of a
+        # success when nothing is counted any more loses nothing, and one that did not is passed over in `settle`.
+        self.hears_successes = (
+            self._hears_results
+            or (permit is not None and permit.reporting is not Reporting.FAILURES)
+            or (self.isolation is not None and self.isolation.hears_successes)
+        )
 
     def _note(self, recorded: Recorded, *, local: bool) -> None:
         if recorded.transition is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from breaker._types import Mode, Reason, Refused, State
 
 
@@ -10,19 +12,29 @@ class BreakerError(Exception):
 
 
 class CallNotPermittedError(BreakerError):
-    """The call was not made, because its circuit lets no call through now.
+    """The call was not made, because its circuit lets no call through now."""
 
-    Attributes:
-        breaker: The circuit's name.
-        retry_after_seconds: When a call may be let through again, at the earliest.
-    """
+    # Made for every refused call of an outage, so it does nothing but keep what it is given, as `BaseException` does.
+    args: tuple[str, Refused, float]
 
-    def __init__(self, breaker: str, refused: Refused, retry_after_seconds: float) -> None:
-        # Made for every refused call of an outage, so it only keeps what it is given; `BaseException` has the arguments
-        # already.
-        self.breaker = breaker
-        self.retry_after_seconds = retry_after_seconds
-        self._refused = refused
+    if TYPE_CHECKING:
+
+        def __init__(self, breaker: str, refused: Refused, rest_seconds: float) -> None: ...
+
+    @property
+    def breaker(self) -> str:
+        """The circuit's name."""
+        return self.args[0]
+
+    @property
+    def retry_after_seconds(self) -> float:
+        """When a call may be let through again, at the earliest; 0 or more."""
+        # What is refused until further notice names a pause, and no end.
+        return max(0.0, min(self.args[2], self._refused.retry_after_ms / 1000))
+
+    @property
+    def _refused(self) -> Refused:
+        return self.args[1]
 
     @property
     def state(self) -> State:

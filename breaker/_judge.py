@@ -37,9 +37,6 @@ class Judge:
         classify_error: Says what an exception means.
         classify_result: Says what a returned value means.
         describe_error: Gives the word for a failure that the record keeps.
-
-    Attributes:
-        hears_results: Whether a returned value can be anything but a success.
     """
 
     def __init__(
@@ -53,7 +50,6 @@ class Judge:
         self._classify_error = classify_error
         self._classify_result = classify_result
         self._describe_error = describe_error
-        self.hears_results = classify_result is not every_result_is_a_success
 
     def of_error(self, error: BaseException) -> Verdict:
         """Tell what an exception means."""

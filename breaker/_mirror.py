@@ -89,14 +89,12 @@ class MirroredCircuit:
         now = self._clock()
         if self._later is not None and now >= self._later_at:
             self.permit, self._later = self._later, None
-        refused = self._refused
-        if refused is None:
-            return None
-        rest_seconds = self._refused_until - now
-        if rest_seconds <= 0:
+        if self._refused is not None:
+            rest_seconds = self._refused_until - now
+            if rest_seconds > 0:
+                return self._refused, rest_seconds
             self._refused = None
-            return None
-        return refused, min(rest_seconds, refused.retry_after_ms / 1000)
+        return None
 
     def _permit_of(self, view: View, limits: Limits) -> Permitted | None:
         if view.mode_until_ms:
