@@ -14,7 +14,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from breaker import CircuitBreaker, Consistency, Override, State
+from breaker import CircuitBreaker, Consecutive, Consistency, Override, State
 from tests.benchmarks.ours import PATIENT, config
 from tests.benchmarks.replica import CIRCUIT, READY
 from tests.benchmarks.subjects import DependencyError, work
@@ -94,7 +94,7 @@ async def measure_trips(url: str, progress: Callable[[], None]) -> Trips:
     trips: list[list[float]] = []
     async with redis.asyncio.Redis.from_url(url) as client, replicas("watch", url, REPLICAS) as watching:
         store = WatchedStore(client, **PATIENT)
-        breaker = CircuitBreaker(CIRCUIT, store, config(Consistency.MIRRORED, failures=1))
+        breaker = CircuitBreaker(CIRCUIT, store, config(Consistency.MIRRORED, Consecutive(1)))
         await breaker.call(work)
         for _ in range(TRIPS):
             await store.until(CIRCUIT, State.CLOSED)
