@@ -34,12 +34,12 @@ async def test_circuits_lie_on_all_nodes_and_one_subscription_hears_of_all(kind:
             there = [CircuitBreaker(name, second) for name in names]
             for breaker in (*here, *there):
                 await breaker.call(works)
-            await until(lambda: all(breaker._mirror.permit for breaker in (*here, *there)))
+            await until(lambda: all(breaker._circuit.mirror.permit for breaker in (*here, *there)))
             for breaker in here:
                 for _ in range(3):
                     with pytest.raises(ProviderDownError):
                         await breaker.call(fails)
-            await until(lambda: all(breaker._mirror.refusal() for breaker in there))
+            await until(lambda: all(breaker._circuit.mirror.refusal() for breaker in there))
             assert await second.names() == sorted(names)
         for primary, name in zip(nodes.primaries, names, strict=True):
             with primary.client() as client:
