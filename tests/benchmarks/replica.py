@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from breaker import CallNotPermittedError, CircuitBreaker, Consistency, State
+from breaker import CallNotPermittedError, CircuitBreaker, Consecutive, Consistency, State
 from tests.benchmarks.ours import PATIENT, config
 from tests.benchmarks.subjects import work
 from tests.benchmarks.timing import Series
@@ -38,7 +38,7 @@ async def watch(url: str, _: int, over: Awaitable[object]) -> None:
     """Say when calls are first refused after each trip: the trip's generation, and nanoseconds."""
     loop = asyncio.get_running_loop()
     async with _store(url, **PATIENT) as store:
-        breaker = CircuitBreaker(CIRCUIT, store, config(Consistency.MIRRORED, failures=1))
+        breaker = CircuitBreaker(CIRCUIT, store, config(Consistency.MIRRORED, Consecutive(1)))
         await _use(breaker, store)
 
         async def call_at_each_view() -> None:

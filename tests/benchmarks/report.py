@@ -12,12 +12,13 @@ from rich.console import Console
 from tests.benchmarks.tables import WHERE, Table
 from tests.benchmarks.timing import ROUNDS
 
-_WIDTH = 112
+_WIDTH = 120
 
 _PREAMBLE = """\
-`make bench` wrote this page and its picture: {machine}, the server and every replica on that one machine. Microseconds
-belong to it; read the ratios, which are medians over rounds in which every row takes its turn. Rows of this library,
-and goals that are not met, are bold."""
+`make bench` wrote this page and its picture ({machine}; the server and every replica on that one machine).
+Microseconds belong to it; read the ratios, which are medians over rounds in which every row takes its turn. Rows of
+this library, and goals that are not met, are bold. Breakers are used as their decorators, those without asyncio as
+ordinary functions; the bare EVALSHA is the very command that a strict call sends, over the driver as it comes."""
 
 
 def machine() -> str:

@@ -43,6 +43,7 @@ class Results:
         subjects: Everything that was timed.
         closed_commands: Commands that the server saw in `QUIET_CALLS` mirrored calls.
         refused_commands: The same for mirrored refusals.
+        rate_commands: The same for mirrored calls whose outcomes are counted, which are reported in batches.
         trips: When a fleet saw a trip.
         silence_seconds: For how long each replica relied on its copy after its connection died silently.
         idle_commands: Commands in a second from an idle fleet.
@@ -53,6 +54,7 @@ class Results:
     subjects: list[Subject]
     closed_commands: int
     refused_commands: int
+    rate_commands: int
     trips: Trips
     silence_seconds: list[float]
     idle_commands: float
@@ -84,10 +86,11 @@ class Results:
         ]
 
     def asides(self) -> list[tuple[str, float]]:
-        """Ratios that no goal is set for, and that a reader will ask for."""
+        """Numbers that no goal is set for, and that a reader will ask for."""
         return [
             (f"closed, strict: ratio to {EVALSHA_UNBOUNDED}", self.ratio(STRICT, EVALSHA_UNBOUNDED)),
             ("closed, mirrored, a call that waits once: ratio to no breaker", self.ratio(WAITS_MIRRORED, WAITS)),
+            (f"closed, mirrored, FailureRate: commands in {QUIET_CALLS:,} calls", self.rate_commands),
         ]
 
 

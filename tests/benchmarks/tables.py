@@ -58,8 +58,8 @@ def _goals(results: Results) -> Table:
         unit = f" {goal.unit}" if goal.unit else ""
         verdict = "met" if goal.met else "missed"
         table.add(goal.what, number(goal.measured) + unit, number(goal.limit) + unit, verdict, marked=not goal.met)
-    for what, ratio in results.asides():
-        table.add(what, number(ratio), "", "")
+    for what, measured in results.asides():
+        table.add(what, number(measured), "", "")
     return table
 
 

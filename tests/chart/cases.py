@@ -12,6 +12,8 @@ CASES: dict[str, dict[str, Any]] = {
     "no_budget": {"podDisruptionBudget": {"enabled": False}},
     "no_hooks": {"migrations": {"useHelmHooks": False}},
     "redis_without_password": {"redis": {"url": "rediss://cache.internal:6380/0"}},
+    "redis_behind_sentinels": {"redis": {"url": "redis+sentinel://a.internal,b.internal:26380/circuits"}},
+    "redis_cluster": {"redis": {"url": "rediss+cluster://a.internal,b.internal"}},
     "public_keys": {"config": {"jwksUrl": "https://id.internal/keys", "jwtIssuer": "id", "jwtAudience": "pay"}},
     "own_secret_keys": {"secretKeys": {"databaseUrl": "pg", "redisUrl": "kv", "jwtSecret": "hs256"}},
     "no_account": {"serviceAccount": {"create": False}},

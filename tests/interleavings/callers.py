@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from breaker import Outcome
 from breaker._types import Reporting
-from tests.interleavings.circuits import NO_TRACE, Effect, Question, Trace
+from tests.interleavings.words import NO_TRACE, Effect, Question, Trace
 
 _ASK = Question("acquire")
+_ABSTAIN = Question("acquire", "abstain")
 _GIVE_BACK = Question("give_back", Outcome.IGNORED.value)
 
 
@@ -22,8 +23,8 @@ class Caller(NamedTuple):
     """A caller of a replica, or a stray.
 
     Attributes:
-        phase: See above; `anew` has heard that the circuit is unknown to the server and asks again for its failure;
-            `stray` is nobody's any more.
+        phase: See above. `abstaining` has asked and leaves probing to others; `anew` has heard that the server does not
+            know the circuit, and asks again for its failure; `stray` is nobody's any more.
         fresh: Its permit carries the generation that the record is in.
         wants: Which outcomes its permit asks to be reported.
         probe_ms: What is left of its lease by its own reckoning, 0 when that is over; -1 when it is no probe.
@@ -40,9 +41,10 @@ class Caller(NamedTuple):
     mail: tuple[str, ...] = ()
     trace: Trace = NO_TRACE
 
-    def later(self) -> Caller:
-        """The same a millisecond later."""
-        return self._replace(probe_ms=self.probe_ms - (self.probe_ms > 0), trace=self.trace.later())
+    def later(self, ms: int) -> Caller:
+        """The same after some time."""
+        probe_ms = max(0, self.probe_ms - ms) if self.probe_ms > 0 else self.probe_ms
+        return self._replace(probe_ms=probe_ms, trace=self.trace.later(ms))
 
 
 IDLE = Caller("idle")
@@ -62,13 +64,14 @@ class Turn(NamedTuple):
     stray: Caller | None = None
 
 
-def turns(caller: Caller) -> list[Turn]:
-    """Every step that needs no server."""
+def turns(caller: Caller, *, abstains: bool) -> list[Turn]:
+    """Every step that needs no server; who abstains may also ask and leave probing to others."""
     trace = caller.trace
     match caller.phase:
         case "idle":
-            return [Turn("asks", Caller("asking"))]
-        case "asking":
+            asks = [Turn("asks", Caller("asking"))]
+            return [*asks, Turn("asks, but not to probe", Caller("abstaining"))] if abstains else asks
+        case "asking" | "abstaining":
             return [
                 Turn("is cancelled while its question is on the way", IDLE, _stray("acquire", "give_back")),
                 Turn("is killed while its question is on the way", IDLE, _stray("acquire")),
@@ -91,8 +94,10 @@ def turns(caller: Caller) -> list[Turn]:
 def questions(caller: Caller, *, repeats: bool) -> list[tuple[str, Question]]:
     """Everything of a caller that the server may get now; with repeats also what it got before."""
     match caller.phase:
-        case "asking" | "anew":
+        case "asking":
             return [("its question arrives", _ASK)]
+        case "abstaining" | "anew":
+            return [("its question arrives", _ABSTAIN)]
         case "answered" | "running" if repeats:
             return [("its question arrives again", _ASK)]
         case "reporting":
@@ -108,7 +113,7 @@ def answered(caller: Caller, question: Question, effect: Effect, *, repeats: boo
     left = tuple(word for word in caller.mail if _mailed(caller, word) != question)
     caller = caller._replace(trace=effect.own, fresh=caller.fresh and not effect.moved)
     match caller.phase:
-        case "asking":
+        case "asking" | "abstaining":
             return [_admitted(effect)]
         case "anew":
             return [_begun_anew(caller, effect)]
@@ -129,12 +134,8 @@ def _admitted(effect: Effect) -> Turn:
 
 
 def _begun_anew(caller: Caller, effect: Effect) -> Turn:
-    # A failure is news to a closed circuit only: a probe's place is not what was asked for, so it goes back.
-    if effect.word == "permitted" and effect.told == "closed":
-        return Turn("begun anew", caller._replace(phase="reporting", fresh=True))
-    if effect.own.lease_ms > 0:
-        return Turn("permitted to probe, which is given back", IDLE, _stray("give_back", trace=effect.own))
-    return Turn(effect.word, IDLE)
+    # Whatever it is told: its failure counts if the circuit is closed, and says nothing if it is not.
+    return Turn(effect.word, caller._replace(phase="reporting", fresh=True))
 
 
 def _reported(caller: Caller, effect: Effect, *, repeats: bool) -> list[Turn]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from breaker import BreakerConfig, Consecutive
+from breaker import BreakerConfig, Consecutive, FailureRate
 from tests.interleavings.search import Scope
 
 _MODES = ("forced_open", "forced_closed", "metrics_only")
@@ -24,6 +24,7 @@ def config(
 
 ONE_PROBE = Scope(name="one probe", config=config(), strays=2)
 TWO_PROBES = Scope(name="two probes, two successes", config=config(probe_limit=2, probe_successes=2))
+ABSTAINERS = Scope(name="replicas that leave probing to others", config=config(), abstains=True)
 LONG_LEASE = Scope(
     name="leases longer than the cooldown", config=config(probe_limit=2, cooldown_ms=2, lease_ms=3), strays=1
 )
@@ -34,5 +35,17 @@ OPERATOR = Scope(
     strays=0,
     operator=(("reset", 0), ("auto", 0), *((mode, duration_ms) for mode in _MODES for duration_ms in (0, 2))),
 )
+# The window goes on by half of itself, so that a bucket is new, in the middle, or out.
+RATE = Scope(
+    name="a failure rate",
+    config=BreakerConfig(
+        policy=FailureRate(threshold=0.5, window_seconds=1, minimum_calls=2),
+        cooldown_seconds=1,
+        call_timeout_seconds=None,
+        lease_seconds=0.5,
+    ),
+    tick_ms=500,
+    most_calls=3,
+)
 
-ALL = (ONE_PROBE, TWO_PROBES, LONG_LEASE, LOSSES, OPERATOR)
+ALL = (ONE_PROBE, TWO_PROBES, LONG_LEASE, RATE, ABSTAINERS, LOSSES, OPERATOR)

@@ -16,7 +16,9 @@ from breaker import BreakerConfig
 from breaker._types import Reporting
 from tests.interleavings import promises
 from tests.interleavings.callers import IDLE, Caller, Turn, answered, questions, turns
-from tests.interleavings.circuits import ABSENT, NO_TRACE, Case, Circuits, Core, Effect, Question, Trace
+from tests.interleavings.circuits import Circuits
+from tests.interleavings.records import bucket_ms_of
+from tests.interleavings.words import ABSENT, NO_TRACE, Case, Core, Effect, Question, Trace
 
 _T = TypeVar("_T")
 _K = TypeVar("_K")
@@ -37,6 +39,9 @@ class Scope:
     """What is searched.
 
     Attributes:
+        tick_ms: What time passes by; whole buckets where a rate counts.
+        abstains: Whether replicas may ask and leave probing to others, as they do that have a background probe.
+        most_calls: Nobody asks while a rate's window holds more; without that it could hold any number.
         strays: How many callers that turned away may have mail on the way at once.
         repeats: Whether the server may get questions and reports twice.
         losses: Whether the server may lose all data.
@@ -47,11 +52,19 @@ class Scope:
     name: str
     config: BreakerConfig
     replicas: int = 3
+    tick_ms: int = 1
+    abstains: bool = False
+    most_calls: int = 0
     strays: int = 1
     repeats: bool = True
     losses: bool = False
     operator: tuple[tuple[str, int], ...] = ()
     depth: int | None = None
+
+    @property
+    def bucket_ms(self) -> int:
+        """How long a rate's bucket is."""
+        return bucket_ms_of(self.config.limits())
 
     @property
     def rounds_apart(self) -> bool:
@@ -221,9 +234,12 @@ class Search:
         callers = state[_HEAD:]
         traces = self._traces(state)
         steps = self._steps_of_the_world(state, traces)
+        busy = 0 < self.scope.most_calls < sum(bucket.calls for bucket in self._cores.things[state[0]].buckets)
         for place, caller in enumerate(callers):
             if place and callers[place - 1] == caller and place != self.scope.replicas:
                 continue  # Who is like the one before does the same.
+            if busy and self._callers.things[caller] == IDLE:
+                continue
             here = _Fleet(state[0], state[1], callers)
             steps += [((place, step.text), self._moved(here, place, step)) for step in self._possible(state, caller)]
             others = [entry for entry in traces if entry[1] != place]
@@ -245,9 +261,7 @@ class Search:
         """Time, faults of the server, and operators."""
         core, orphans, *callers = state
         later = [self._caller_later[caller] for caller in callers]
-        steps = [
-            ((-1, "a millisecond passes"), self._state(self._core_later[core], self._orphans_later[orphans], later))
-        ]
+        steps = [((-1, "time passes"), self._state(self._core_later[core], self._orphans_later[orphans], later))]
         if self.scope.losses:
             lost = [self._caller_lost[caller] for caller in callers]
             steps.append(((-1, "the server loses its data"), self._state(self._absent, self._nobodys, lost)))
@@ -364,7 +378,7 @@ class Search:
 
     def _recover_everywhere(self) -> None:
         """From every record that was seen, time and one healthy newcomer close the circuit."""
-        recoveries = [(_recovery(*record, self.scope.config), state) for record, state in self._records.items()]
+        recoveries = [(_recovery(*record, self.scope), state) for record, state in self._records.items()]
         asked = [(recovery, state, next(recovery)) for recovery, state in recoveries]
         while asked:
             self._missing.update((case, None) for _, _, case in asked if case not in self._effects)
@@ -380,21 +394,25 @@ class Search:
                     self._demand([str(stuck)], state, str(case))
 
     def _make_core_later(self, core: int) -> int:
-        return self._cores.of(self._cores.things[core].later())
+        return self._cores.of(self._cores.things[core].later(self.scope.tick_ms, self.scope.bucket_ms))
 
     def _make_orphans_later(self, orphans: int) -> int:
-        return self._orphans.of(tuple(sorted(trace.later() for trace in self._orphans.things[orphans])))
+        return self._orphans.of(
+            tuple(sorted(trace.later(self.scope.tick_ms) for trace in self._orphans.things[orphans]))
+        )
 
     def _make_caller_later(self, caller: int) -> int:
-        return self._callers.of(self._callers.things[caller].later())
+        return self._callers.of(self._callers.things[caller].later(self.scope.tick_ms))
 
     def _make_caller_lost(self, caller: int) -> int:
         # It takes time to lose data: the clock is past every number of a generation when the circuit begins anew.
-        return self._callers.of(self._callers.things[caller].later()._replace(fresh=False, trace=NO_TRACE))
+        return self._callers.of(
+            self._callers.things[caller].later(self.scope.tick_ms)._replace(fresh=False, trace=NO_TRACE)
+        )
 
     def _make_turns(self, caller: int) -> list[_Step]:
         known = self._callers.things[caller]
-        return [self._numbered(turn, known.trace) for turn in turns(known)]
+        return [self._numbered(turn, known.trace) for turn in turns(known, abstains=self.scope.abstains)]
 
     def _make_questions(self, caller: int) -> list[tuple[str, Question]]:
         return questions(self._callers.things[caller], repeats=self.scope.repeats)
@@ -415,9 +433,9 @@ class Search:
         )
 
 
-def _recovery(core: Core, traces: Iterable[Trace], config: BreakerConfig) -> Generator[Case, Effect, int]:
+def _recovery(core: Core, traces: Iterable[Trace], scope: Scope) -> Generator[Case, Effect, int]:
     """Be a newcomer that comes back when it is told to and whose calls succeed; return the steps until it is closed."""
-    for step in range(1, config.probe_successes + _STEPS_BESIDE_PROBES + 1):
+    for step in range(1, scope.config.probe_successes + _STEPS_BESIDE_PROBES + 1):
         case = Case(core, tuple(sorted(traces)), NO_TRACE, _ASK)
         if core.mode != "auto" and core.mode_ms < 0:
             case = case._replace(question=Question("control", "auto"))
@@ -427,10 +445,10 @@ def _recovery(core: Core, traces: Iterable[Trace], config: BreakerConfig) -> Gen
             wait_ms = effect.retry_after_ms
             if wait_ms < 1:
                 raise StuckError(f"a newcomer is refused and told to wait {wait_ms} ms")
-            just_under = _later(core, traces, wait_ms - 1)
+            just_under = _later(core, traces, wait_ms - 1, scope)
             if (yield Case(*just_under, NO_TRACE, _ASK)).word != "refused":
                 raise StuckError("a newcomer is told to wait for longer than it has to")
-            core, traces = _later(core, traces, wait_ms)
+            core, traces = _later(core, traces, wait_ms, scope)
         elif effect.word == "permitted" and effect.wants == Reporting.ALL:
             effect = yield Case(core, traces, effect.own, Question("report", "success", fresh=True))
             core, traces = effect.core, _left(effect.others)
@@ -440,7 +458,7 @@ def _recovery(core: Core, traces: Iterable[Trace], config: BreakerConfig) -> Gen
             return step
         else:
             # Under an operator's mode that lets everything through the machine learns nothing: it ends first.
-            core, traces = _later(core, traces, max(core.mode_ms, 0))
+            core, traces = _later(core, traces, max(core.mode_ms, 0), scope)
     raise StuckError("time and healthy newcomers do not close the circuit")
 
 
@@ -448,7 +466,7 @@ def _left(traces: Iterable[Trace]) -> tuple[Trace, ...]:
     return tuple(sorted(trace for trace in traces if trace != NO_TRACE))
 
 
-def _later(core: Core, traces: tuple[Trace, ...], wait_ms: int) -> tuple[Core, tuple[Trace, ...]]:
-    for _ in range(wait_ms):
-        core, traces = core.later(), tuple(sorted(trace.later() for trace in traces))
-    return core, traces
+def _later(core: Core, traces: Iterable[Trace], wait_ms: int, scope: Scope) -> tuple[Core, tuple[Trace, ...]]:
+    bucket_ms = scope.bucket_ms
+    # Buckets do not matter to who recovers: they are empty unless the circuit is closed, and then there is no waiting.
+    return core.later(wait_ms, bucket_ms), tuple(sorted(trace.later(wait_ms) for trace in traces))

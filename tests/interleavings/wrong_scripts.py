@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from tests.interleavings.scopes import ABSTAINERS, RATE, TWO_PROBES
+from tests.interleavings.search import Scope
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
@@ -16,6 +19,7 @@ class Mistake:
         wrong: What it says with the mistake.
         broken: What the search says about the step itself.
         leads_to: What it says about where that leads when it does not watch the steps; empty where nothing shows.
+        scope: Where it shows.
     """
 
     name: str
@@ -24,6 +28,7 @@ class Mistake:
     wrong: str
     broken: str
     leads_to: str = ""
+    scope: Scope = TWO_PROBES
 
     def plant(self, folder: Path) -> None:
         """Write the script with its mistake into a folder."""
@@ -36,7 +41,7 @@ MISTAKES = (
     Mistake(
         name="the generation of a report is not looked at",
         script="record",
-        right="generation ~= record.generation and not given_back_unseen",
+        right="told.generation ~= record.generation and not given_back_unseen",
         wrong="false",
         broken="a report of an earlier generation was taken",
         leads_to="a call that is no probe of this round had a say in it",
@@ -44,15 +49,15 @@ MISTAKES = (
     Mistake(
         name="a lease counts as long as nobody has removed it",
         script="record",
-        right="if deadline_ms <= now_ms then",
-        wrong="if deadline_ms == 0 then",
+        right="if tonumber(redis.call('ZSCORE', keys.probes, told.permit_id) or 0) <= now_ms then",
+        wrong="if not redis.call('ZSCORE', keys.probes, told.permit_id) then",
         broken="a place was not given back, or one that was not held",
     ),
     Mistake(
         name="who is refused prolongs the lease that is in the way",
         script="acquire",
         right="return refused('probing'",
-        wrong="redis.call('ZADD', keys.probes, now_ms + lease_ms, first[1])\nreturn refused('probing'",
+        wrong="redis.call('ZADD', keys.probes, now_ms + limits.lease_ms, first[1])\nreturn refused('probing'",
         broken="prolonged it",
     ),
     Mistake(
@@ -61,20 +66,20 @@ MISTAKES = (
         right="redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)\n",
         wrong="",
         broken="asking was refused where it had to be permitted",
-        leads_to="a newcomer is refused and told to wait 0 ms",
+        leads_to="time and healthy newcomers do not close the circuit",
     ),
     Mistake(
         name="asking twice takes two places",
         script="acquire",
-        right="if deadline_ms > now_ms then",
+        right="if tonumber(redis.call('ZSCORE', keys.probes, permit_id) or 0) > now_ms then",
         wrong="if false then",
         broken="was not the same as asking once",
     ),
     Mistake(
         name="a probe too many",
         script="acquire",
-        right="redis.call('ZCARD', keys.probes) < probe_limit",
-        wrong="redis.call('ZCARD', keys.probes) <= probe_limit",
+        right="redis.call('ZCARD', keys.probes) < limits.probe_limit",
+        wrong="redis.call('ZCARD', keys.probes) <= limits.probe_limit",
         broken="asking was permitted where it had to be refused",
         leads_to="3 probes are out",
     ),
@@ -87,22 +92,46 @@ MISTAKES = (
     ),
     Mistake(
         name="one failure counts as often as it is reported",
-        script="record",
-        right="redis.call('HEXISTS', keys.window, permit_id) == 0",
-        wrong="true",
-        broken="a call was counted as failed that had not failed, or twice",
+        script="_count",
+        right="redis.call('HEXISTS', keys.window, told.permit_id) == 1",
+        wrong="false",
+        broken="a circuit tripped that had no reason to",
+    ),
+    Mistake(
+        name="who leaves probing to others gets a place all the same",
+        script="acquire",
+        right="if may_probe then\n  if tonumber",
+        wrong="if true then\n  if tonumber",
+        broken="asking was permitted where it had to be refused",
+        scope=ABSTAINERS,
+    ),
+    Mistake(
+        name="calls count for twice as long as the window",
+        script="_count",
+        right="tonumber(bucket) <= current - BUCKETS",
+        wrong="tonumber(bucket) <= current - 2 * BUCKETS",
+        broken="a circuit tripped that had no reason to",
+        scope=RATE,
+    ),
+    Mistake(
+        name="a rate of too few calls trips",
+        script="_count",
+        right="if sums.calls < limits.minimum_calls then",
+        wrong="if false then",
+        broken="a circuit tripped that had no reason to",
+        scope=RATE,
     ),
     Mistake(
         name="a settled probe keeps its place",
         script="record",
-        right="redis.call('ZREM', keys.probes, permit_id)\n",
+        right="redis.call('ZREM', keys.probes, told.permit_id)\n",
         wrong="",
         broken="a place was not given back, or one that was not held",
     ),
     Mistake(
         name="a lost answer is given back by whoever holds a place",
         script="record",
-        right="redis.call('ZREM', keys.probes, permit_id)",
+        right="redis.call('ZREM', keys.probes, told.permit_id)",
         wrong="redis.call('DEL', keys.probes)",
         broken="a live lease of somebody else was taken away",
         leads_to="3 probes run within their lease",

@@ -92,9 +92,9 @@ class RedisServer:
         return self
 
     @contextmanager
-    def client(self) -> Iterator[Any]:
+    def client(self, **options: Any) -> Iterator[Any]:
         """What a person on call would use; without the driver's types, which tell text from bytes in no way."""
-        with redis.Redis(port=self.port, decode_responses=True) as client:
+        with redis.Redis(port=self.port, host="127.0.0.1", decode_responses=True, **options) as client:
             yield client
 
     def signal(self, number: signal.Signals) -> None:

@@ -73,3 +73,20 @@ async def replicas() -> AsyncIterator[Callable[..., Replica]]:
             return replica
 
         yield start
+
+
+@asynccontextmanager
+async def traffic(*breakers: CircuitBreaker) -> AsyncIterator[None]:
+    """Calls through each breaker without a pause; every one of them has to return what the dependency returned."""
+    going_on = True
+
+    async def call(breaker: CircuitBreaker) -> None:
+        while going_on:
+            assert await breaker.call(works) == "charged"
+            await asyncio.sleep(0.002)
+
+    async with asyncio.TaskGroup() as tasks:
+        for breaker in breakers:
+            tasks.create_task(call(breaker))
+        yield
+        going_on = False

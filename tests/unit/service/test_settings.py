@@ -63,6 +63,14 @@ def test_database_url_gets_the_async_driver(environment: pytest.MonkeyPatch, giv
     assert load_settings().database_url.get_secret_value() == used
 
 
+@pytest.mark.parametrize("end", ["", "+sentinel", "+cluster"])
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_redis_may_be_more_than_one_server(environment: pytest.MonkeyPatch, scheme: str, end: str) -> None:
+    """Sentinels and Clusters are accepted, with and without TLS."""
+    environment.setenv("REDIS_URL", f"{scheme}{end}://a:1,b:2/circuits")
+    assert load_settings().redis_url.get_secret_value() == f"{scheme}{end}://a:1,b:2/circuits"
+
+
 def test_migrations_need_the_database_only(environment: pytest.MonkeyPatch) -> None:
     """A migration job needs no payment secrets."""
     for name in GOOD.keys() - {"DATABASE_URL"}:
@@ -75,6 +83,7 @@ def test_migrations_need_the_database_only(environment: pytest.MonkeyPatch) -> N
     [
         ("DATABASE_URL", "mysql://planted@h/d", "DATABASE_URL must begin with postgresql://"),
         ("REDIS_URL", "http://planted", "REDIS_URL must begin with redis://"),
+        ("REDIS_URL", "redis+shards://planted", "REDIS_URL must begin with redis://"),
         ("PORT", "0", "PORT Input should be greater than or equal to 1"),
         ("REPLICAS", "many", "REPLICAS Input should be a valid integer"),
         ("SWITCHGEAR_REPLICA_ID", "a b", "SWITCHGEAR_REPLICA_ID"),

@@ -1,0 +1,88 @@
+"""What the library promises in a Redis Cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from breaker import BreakerConfig, CircuitBreaker, Consistency
+from tests.support.processes import wait_until
+from tests.support.redis_servers import KINDS
+from tests.support.redis_topologies import Cluster, cluster, runs
+from tests.support.replica import ProviderDownError, fails, replicas, traffic, until, works
+
+STRICT = BreakerConfig(consistency=Consistency.STRICT)
+
+
+@pytest.fixture(autouse=True)
+def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("breaker._redis_feed._PAUSE_SECONDS", 0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_circuits_lie_on_all_nodes_and_one_subscription_hears_of_all(kind: str) -> None:
+    """Each circuit trips on its own node, and a replica that is subscribed at one node refuses all of them."""
+    with cluster(kind) as nodes:
+        async with replicas() as start:
+            names = [nodes.circuit_of(primary) for primary in nodes.primaries]
+            first, second = (start(nodes.url, name, timeout_seconds=0.5).store for name in ("api-1", "api-2"))
+            here = [CircuitBreaker(name, first) for name in names]
+            there = [CircuitBreaker(name, second) for name in names]
+            for breaker in (*here, *there):
+                await breaker.call(works)
+            await until(lambda: all(breaker._circuit.mirror.permit for breaker in (*here, *there)))
+            for breaker in here:
+                for _ in range(3):
+                    with pytest.raises(ProviderDownError):
+                        await breaker.call(fails)
+            await until(lambda: all(breaker._circuit.mirror.refusal() for breaker in there))
+            assert await second.names() == sorted(names)
+        for primary, name in zip(nodes.primaries, names, strict=True):
+            with primary.client() as client:
+                assert client.hget(f"breaker:{{{name}}}", "state") == "open"
+        everywhere = (*nodes.primaries, nodes.replica)
+        assert sum(runs(node, "subscribe") > 0 for node in everywhere) <= 2
+
+
+def hand_over(nodes: Cluster) -> None:
+    """Let the replica take over as an operator does before he works on the primary."""
+    with nodes.replica.client() as client:
+        client.execute_command("CLUSTER FAILOVER")
+
+
+def kill(nodes: Cluster) -> None:
+    """End the primary without a word."""
+    nodes.primaries[0].kill()
+
+
+def freeze(nodes: Cluster) -> None:
+    """Silence the primary, whose connections stay open."""
+    nodes.primaries[0].signal(signal.SIGSTOP)
+
+
+@pytest.mark.parametrize(("kind", "end"), [("valkey", kill), ("redis7", freeze), ("redis7", hand_over)])
+async def test_a_failover_fails_no_call(
+    kind: str, end: Callable[[Cluster], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The primary of the circuit, where the subscriptions are as well, goes; calls go on and all is shared again."""
+    with cluster(kind) as nodes:
+        gone = nodes.primaries[0]
+        monkeypatch.setattr("random.choice", lambda found: min(found, key=lambda node: node.port != gone.port))
+        async with replicas() as start:
+            options = {"circuit": nodes.circuit_of(gone), "timeout_seconds": 0.5, "heartbeat_seconds": 0.1}
+            asking = start(nodes.url, "api-1", STRICT, **options)
+            mirrored = start(nodes.url, "api-2", **options)
+            await asking.breaker.call(works)
+            await mirrored.warm()
+            assert runs(gone, "subscribe") == 1
+            async with traffic(asking.breaker, mirrored.breaker):
+                end(nodes)
+                await asyncio.to_thread(wait_until, nodes.replica_is_primary, "the replica is promoted")
+                await until(lambda: mirrored.permits and runs(nodes.replica, "evalsha") > 0)
+            assert runs(nodes.replica, "eval") > 0
+            await asking.fail(3)
+            await until(lambda: mirrored.refuses)
