@@ -31,6 +31,7 @@ class RedisFeed:
     Args:
         client: The client whose server publishes.
         snapshot: Reads a circuit.
+        recover: Called at each sign of life; finds out whether a store that counts as away is back.
         parse: Makes a view of a message's fields.
         timeout_seconds: How long the server may take to answer.
         heartbeat_seconds: How often it is asked for a sign of life.
@@ -41,12 +42,14 @@ class RedisFeed:
         client: Client,
         *,
         snapshot: Callable[[str], Awaitable[View | None]],
+        recover: Callable[[], Awaitable[None]],
         parse: Callable[[dict[str, str]], View],
         timeout_seconds: float,
         heartbeat_seconds: float,
     ) -> None:
         self._subscriptions = Subscriptions(client)
         self._snapshot = snapshot
+        self._recover = recover
         self._parse = parse
         self._timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
@@ -115,6 +118,7 @@ class RedisFeed:
             await asyncio.sleep(self._timeout_seconds)
             if self._heard_at < asked_at:
                 raise ConnectionError("the subscription gave no sign of life")
+            await self._recover()
 
     async def _subscribe(self, subscription: PubSub, subscribed: set[str]) -> None:
         self._new.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Self
@@ -9,7 +10,7 @@ from typing import Any, Self
 from redis.exceptions import NoScriptError, ResponseError
 
 from breaker import _wire
-from breaker._errors import ConfigError, ScriptError
+from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
 from breaker._limits import Limits
 from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script
@@ -58,6 +59,7 @@ class RedisStore:
         self._feed = RedisFeed(
             client,
             snapshot=self.snapshot,
+            recover=self._recover,
             parse=_wire.view_of,
             timeout_seconds=timeout_seconds,
             heartbeat_seconds=heartbeat_seconds,
@@ -138,6 +140,14 @@ class RedisStore:
         await self._feed.aclose()
         if self._owns_client:
             await close(self._client)
+
+    async def _recover(self) -> None:
+        """Find out whether Redis is back, where healthy circuits with fresh copies would never ask it anything."""
+        if self._guard.degraded and self._registered:
+            # A write that changes nothing, so that a server that can be read but not written to stays away.
+            name = next(iter(self._registered))
+            with contextlib.suppress(StoreUnavailableError):
+                await self._guard.run(lambda: self._client.sadd(self._keys.registry, name))
 
     async def _run_registered(self, name: str, script: Script, arguments: _wire.Arguments) -> list[Any]:
         """Run a script that may create the record, whose reply ends with whether it did."""

@@ -20,17 +20,20 @@ class Tally:
         return self._waiting is not None
 
     def add(self, report: Report) -> None:
-        """Let a report wait."""
-        self._waiting = self._with_waiting(report)
+        """Let a report wait; one of an earlier generation than what waits would be stale on arrival."""
+        if self._waiting is None or report.generation >= self._waiting.generation:
+            self._waiting = _together(report, self._waiting)
 
     def take(self, report: Report | None = None) -> Report | None:
-        """Return everything that waits, together with a report if there is one."""
-        whole = self._waiting if report is None else self._with_waiting(report)
-        self._waiting = None
-        return whole
-
-    def _with_waiting(self, report: Report) -> Report:
+        """Return everything that waits, together with a report if there is one, unless that is of an earlier generation."""
         waiting = self._waiting
-        if waiting is None or waiting.generation != report.generation:
-            return report  # What belongs to another generation would be stale on arrival.
-        return replace(report, calls=report.calls + waiting.calls, slow=report.slow + waiting.slow)
+        if report is not None and waiting is not None and report.generation < waiting.generation:
+            return report
+        self._waiting = None
+        return waiting if report is None else _together(report, waiting)
+
+
+def _together(report: Report, waiting: Report | None) -> Report:
+    if waiting is None or waiting.generation != report.generation:
+        return report
+    return replace(report, calls=report.calls + waiting.calls, slow=report.slow + waiting.slow)

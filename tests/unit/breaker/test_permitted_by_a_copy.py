@@ -16,44 +16,12 @@ from breaker import (
     CircuitBreaker,
     Consecutive,
     EventKind,
-    MemoryStore,
     Outcome,
     State,
-    View,
 )
-from breaker._types import Recorded, Report
+from tests.support.replica import ProviderDownError, fails, works
 from tests.support.stores import ManualClock
-
-
-class ProviderDownError(Exception):
-    """What a sick dependency raises."""
-
-
-class TellingStore(MemoryStore):
-    """A store in memory that tells its followers of every change, as Redis does, and keeps the reports it gets."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        super().__init__(clock)
-        self.reports: list[Report] = []
-        self.followers: list[tuple[str, Callable[[View | None], None]]] = []
-        self.paused: asyncio.Event | None = None
-
-    def follow(self, name: str, see: Callable[[View | None], None]) -> None:
-        self.followers.append((name, see))
-
-    async def record(self, name: str, report: Report, *args: Any) -> Recorded:
-        self.reports.append(report)
-        if self.paused is not None:
-            await self.paused.wait()
-        recorded = await super().record(name, report, *args)
-        await self.tell(name)
-        return recorded
-
-    async def tell(self, name: str) -> None:
-        view = await self.snapshot(name)
-        for followed, see in self.followers:
-            if followed == name:
-                see(view)
+from tests.support.telling_store import TellingStore
 
 
 @pytest.fixture
@@ -62,20 +30,10 @@ def store() -> TellingStore:
     return TellingStore(ManualClock())
 
 
-async def works() -> str:
-    """Succeed at once."""
-    return "charged"
-
-
 async def works_later() -> str:
     """Succeed after having waited for something."""
     await asyncio.sleep(0)
     return "charged"
-
-
-async def fails() -> str:
-    """Fail as a sick dependency does."""
-    raise ProviderDownError
 
 
 async def fails_later() -> str:
