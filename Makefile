@@ -41,7 +41,7 @@ docs: install ## Write docs/api.md from the docstrings
 	$(BIN)/python -m tests.support.api_reference
 
 ##@ Under load
-.PHONY: bench chaos
+.PHONY: bench chaos interleavings
 bench: $(BENCH)/.installed ## Measure what the breaker costs, beside others; writes docs/bench.md (about two minutes)
 	$(BENCH)/bin/python -m tests.benchmarks
 
@@ -54,6 +54,9 @@ $(BENCH)/.installed: requirements/bench.txt
 chaos: install ## Kill replicas and freeze Valkey under traffic
 	$(BIN)/python -m pytest tests/chaos
 
+interleavings: install ## Search every order of the steps of three replicas (minutes)
+	$(BIN)/python -m tests.interleavings
+
 ##@ Database (DATABASE_URL says which)
 .PHONY: migrate migration
 migrate: install ## Bring the database up to date
@@ -65,7 +68,7 @@ migration: install ## Write a migration from the models: make migration m="what 
 ##@ House
 .PHONY: help lock clean
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --quiet
 lock: install ## Pin the newest allowed dependencies, with hashes

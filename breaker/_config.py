@@ -219,7 +219,8 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _percent(share: float) -> float:
-    return round(share * 100, 4)
+    # Down and not to the nearest, or two of three calls would miss a threshold of 2/3.
+    return math.floor(round(share * 1_000_000, 3)) / 10_000
 
 
 def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001

@@ -200,7 +200,7 @@ def _count_run(record: Record, told: Report, limits: Limits, now_ms: int) -> tup
     if told.outcome is Outcome.SUCCESS:
         if not failures:
             return record, {}, ""
-        return replace(record, counted={}, reporters={}), {"failures": 0}, ""
+        return replace(record, counted={}, window={}, reporters={}), {"failures": 0}, ""
     if told.permit_id in record.counted:
         return record, {}, ""
     failures += 1
@@ -218,7 +218,8 @@ def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tu
     shown = replace(record.shown, calls=sums.calls, failures=sums.failures, slow_calls=sums.slow)
     if told.outcome is Outcome.FAILURE:
         shown = replace(shown, last_error=told.error)
-    return replace(record, shown=shown, window=window, reporters=recent), {}, _window.verdict(sums, limits)
+    record = replace(record, shown=shown, counted={}, window=window, reporters=recent)
+    return record, {}, _window.verdict(sums, limits)
 
 
 def _report_probe(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:

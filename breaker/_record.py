@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from breaker._limits import Limits
-from breaker._types import LogEntry, Report, State, Transition, View
+from breaker._types import LogEntry, Outcome, Report, State, Transition, View
 from breaker._window import Window
 
 # Entries kept of the events; Redis trims its stream approximately, to no fewer than these.
@@ -57,7 +57,8 @@ def opened(
         opened_at_ms=now_ms,
         retry_at_ms=now_ms + cooldown_ms,
         trip_reason=reason,
-        last_error=told.error,
+        # A success may be the call that completes a rate's minimum.
+        last_error=told.error if told.outcome is Outcome.FAILURE else record.shown.last_error,
         tripped_by=told.replica_id,
         outlier="",
         config=limits.text,

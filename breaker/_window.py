@@ -25,14 +25,17 @@ class Counts(NamedTuple):
         return Counts(self.calls + other.calls, self.failures + other.failures, self.slow + other.slow)
 
 
-Window = Mapping[int, Counts]  # bucket number → what it holds
+Window = Mapping[int, Counts]  # when a bucket began, ms → what it holds
 
 
 def count(window: Window, told: Report, window_ms: int, now_ms: int) -> tuple[Window, Counts]:
     """Count what was told in the bucket of now, forget what is out of the window, and add up what is in it."""
-    number = now_ms // (window_ms // BUCKETS)
-    live = {bucket: counts for bucket, counts in window.items() if bucket > number - BUCKETS}
-    live[number] = live.get(number, Counts()).plus(Counts(told.calls, told.failures, told.slow))
+    # A bucket is named by its moment rather than by a number, so that replicas whose windows differ, as during a rolling
+    # deploy, can read each other's.
+    bucket_ms = window_ms // BUCKETS
+    current = now_ms - now_ms % bucket_ms
+    live = {began: counts for began, counts in window.items() if current - bucket_ms * BUCKETS < began <= now_ms}
+    live[current] = live.get(current, Counts()).plus(Counts(told.calls, told.failures, told.slow))
     sums = Counts()
     for counts in live.values():
         sums = sums.plus(counts)

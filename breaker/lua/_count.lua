@@ -27,21 +27,24 @@ end
 
 -- Adds to the bucket of now, forgets what is out of the window, and adds up what is in it: calls, failures, slow.
 local function count_in_window(keys, limits, told, now_ms)
-  local current = math.floor(now_ms / math.floor(limits.window_ms / BUCKETS))
-  local sums = { calls = told.calls, failures = told.failures, slow = told.slow }
+  -- A bucket is named by its moment rather than by a number: replicas whose windows differ, as during a rolling deploy,
+  -- read each other's.
+  local bucket_ms = math.floor(limits.window_ms / BUCKETS)
+  local current = now_ms - now_ms % bucket_ms
+  local sums = { calls = 0, failures = 0, slow = 0 }
   for part, added in pairs({ calls = told.calls, failures = told.failures, slow = told.slow }) do
     if added > 0 then
       redis.call('HINCRBY', keys.window, current .. ':' .. part, added)
     end
-    sums[part] = 0
   end
   local fields = redis.call('HGETALL', keys.window)
   for index = 1, #fields, 2 do
-    local bucket, part = string.match(fields[index], '^(%d+):(%a+)$')
-    if not bucket or tonumber(bucket) <= current - BUCKETS then
-      redis.call('HDEL', keys.window, fields[index])
-    else
+    local began, part = string.match(fields[index], '^(%d+):(%a+)$')
+    local began_ms = tonumber(began)
+    if sums[part] and began_ms > current - bucket_ms * BUCKETS and began_ms <= now_ms then
       sums[part] = sums[part] + tonumber(fields[index + 1])
+    else
+      redis.call('HDEL', keys.window, fields[index])
     end
   end
   return sums

@@ -26,7 +26,7 @@ local function cooldown_of(limits, reopens, generation)
   return math.floor(grown_ms * (1 + limits.jitter_percent / 100 * chance))
 end
 
--- told: replica_id, error_class, open_for_ms, config; what: kind, reason, reopens.
+-- told: replica_id, outcome, error_class, open_for_ms, config; what: kind, reason, reopens.
 local function open(keys, record, limits, told, what, now_ms)
   local generation = next_generation(record, now_ms)
   local reason, cooldown_ms = what.reason, cooldown_of(limits, what.reopens, generation)
@@ -34,9 +34,11 @@ local function open(keys, record, limits, told, what, now_ms)
     reason, cooldown_ms = 'rate limited', math.min(told.open_for_ms, limits.max_cooldown_ms)
   end
   forget_calls(keys)
+  -- A success may be the call that completes a rate's minimum.
+  local last_error = told.outcome == 'failure' and told.error_class or record.last_error
   local changes = { state = 'open', generation = generation, failures = record.failures, opened_at = iso(now_ms),
     opened_at_ms = now_ms, retry_at_ms = now_ms + cooldown_ms, reopens = what.reopens, trip_reason = reason,
-    last_error = told.error_class, tripped_by = told.replica_id, outlier = '', config = told.config,
+    last_error = last_error, tripped_by = told.replica_id, outlier = '', config = told.config,
     config_at_ms = now_ms, probe_successes = 0 }
   change(keys, record, changes, now_ms, limits.idle_ms, { kind = what.kind, by = told.replica_id, reason = reason })
 end

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ class Replica:
         await asyncio.gather(*(held.ended() for held in self._held.values()))
         await self._reported()
 
-    async def through_the_door(self, function: Callable[[], Any]) -> Any:
+    async def through_the_door(self, function: Callable[[], Awaitable[Any]]) -> Any:
         """Make a guarded call."""
         if self._door == "block":
             async with self._breaker:
@@ -219,12 +219,13 @@ class Replica:
         """Begin many calls at the same moment."""
         return await asyncio.gather(*map(self.begin, calls))
 
-    async def finish(self, call: str, how: str) -> Any:
-        """Let a call end, wait until all reports have arrived, and return what its caller got."""
+    async def finish(self, call: str, how: str, wait: bool = True) -> Any:
+        """Let a call end, wait until all reports have arrived if asked to, and return what its caller got."""
         held = self._held.pop(call)
         held.how.set_result(how)
         end = await held.ended()
-        await self._reported()
+        if wait:
+            await self._reported()
         return end
 
     async def finish_many(self, calls: list[str], how: str) -> list[Any]:
@@ -239,11 +240,24 @@ class Replica:
         await self._reported()
         return end
 
-    async def run(self, how: str, times: int = 1) -> Counter[str]:
-        """Make calls one after the other and count how they ended for their callers."""
+    async def run(self, how: str, times: int = 1, wait: bool = True) -> Counter[str]:
+        """Make calls one after the other, and count how they ended for their callers."""
         ends: Counter[str] = Counter()
         for _ in range(times):
             ends[word_for(await self._one(how))] += 1
+        if wait:
+            await self._reported()
+        return ends
+
+    async def run_side_by_side(self, hows: list[str], rounds: int, lanes: int) -> Counter[str]:
+        """Make calls that end like this, again and again, some rows of them at the same time."""
+
+        async def lane() -> Counter[str]:
+            return Counter([word_for(await self._one(how)) for _ in range(rounds) for how in hows])
+
+        ends: Counter[str] = Counter()
+        for each in await asyncio.gather(*(lane() for _ in range(lanes))):
+            ends += each
         await self._reported()
         return ends
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 
 import pytest
 
-from breaker import CallTimeoutError
+from breaker import CallTimeoutError, FailureRate
 from tests.conformance.fleet import COOLDOWN, LEASE, Fleet
 from tests.conformance.replica import CHARGED, FAILURE, SUCCESS, ClientMistakeError, ProviderDownError
 
@@ -140,3 +141,14 @@ async def test_9_a_callers_own_deadline_is_no_failure(fleet: Fleet) -> None:
     assert [type(end) for end in ends] == [TimeoutError] * 3
     assert fleet.everything() == before
     assert await fleet.members[0].run(FAILURE) == {"ProviderDownError": 1}
+
+
+async def test_10_alternating_failures_trip_a_rate_policy(fleet: Fleet) -> None:
+    """Every other call fails, by turns all over the fleet: the twentieth call is the tenth failure, and trips."""
+    await fleet.start(warm=False, config=fleet.config(policy=FailureRate(threshold=0.5, minimum_calls=20)))
+    turns = zip(itertools.cycle(fleet.members), itertools.cycle([SUCCESS, FAILURE]))
+    for member, how in itertools.islice(turns, 19):
+        await member.run(how)
+    assert (fleet.state, fleet.record["calls"], fleet.record["failures"]) == ("closed", "19", "9")
+    await fleet.members[-1].run(FAILURE)
+    assert (fleet.state, fleet.record["trip_reason"]) == ("open", "10 of 20 calls failed")

@@ -28,6 +28,6 @@ async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIter
 
 
 @pytest.fixture
-def circuit(store: Store) -> Circuit:
+def circuit(store: Store, clock: ManualClock) -> Circuit:
     """A circuit with threshold 3, cooldown 30 s, one probe, lease 5 s."""
-    return Circuit(store)
+    return Circuit(store, clock)

@@ -25,7 +25,7 @@ from tests.interleavings import records
 from tests.interleavings.records import Answer, Dump, Guise
 from tests.interleavings.words import Case, Effect
 
-_PLANTED_LUA = Path(__file__).parents[1] / "support" / "lua"
+PLANTED_LUA = Path(__file__).parents[1] / "support" / "lua"
 _STORE_TIMEOUT_SECONDS = 60.0  # a busy machine is no absence of the server
 _BATCH = 500  # as many circuits as are in the server at once
 
@@ -49,7 +49,7 @@ class Circuits:
     def __init__(self, url: str, config: BreakerConfig, script_path: Sequence[Traversable] = ()) -> None:
         self._client = redis.asyncio.Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0))
         self._store = RedisStore(
-            self._client, timeout_seconds=_STORE_TIMEOUT_SECONDS, script_path=[*script_path, _PLANTED_LUA]
+            self._client, timeout_seconds=_STORE_TIMEOUT_SECONDS, script_path=[*script_path, PLANTED_LUA]
         )
         self._limits = config.limits()
         self._runner = asyncio.Runner()

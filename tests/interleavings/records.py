@@ -135,8 +135,11 @@ class Guise:
         window = {self.name(index): str(now_ms) for index, trace in traces if trace.counted}
         for age, *amounts in core.buckets:
             # What is out of the window is as good as any other that is.
-            bucket = now_ms // bucket_ms_of(self.limits) - age - (self.past if age == BUCKETS else 0)
-            window |= {f"{bucket}:{part}": str(amount) for part, amount in zip(_PARTS, amounts, strict=True) if amount}
+            bucket_ms = bucket_ms_of(self.limits)
+            began_ms = now_ms - now_ms % bucket_ms - (age + (self.past if age == BUCKETS else 0)) * bucket_ms
+            window |= {
+                f"{began_ms}:{part}": str(amount) for part, amount in zip(_PARTS, amounts, strict=True) if amount
+            }
         by_deadline = sorted(leases, key=lambda member: (member[1], member[0]))
         return Dump({name: str(value) for name, value in record.items()}, by_deadline, window, [], 0)
 
@@ -181,12 +184,16 @@ class Guise:
             buckets=() if self.limits.consecutive else self._buckets(dump.window),
         )
 
+    @property
+    def _bucket_now_ms(self) -> int:
+        return self.now_ms - self.now_ms % bucket_ms_of(self.limits)
+
     def _buckets(self, window: Mapping[str, str]) -> tuple[Bucket, ...]:
-        now_bucket = self.now_ms // bucket_ms_of(self.limits)
+        now_ms, bucket_ms = self._bucket_now_ms, bucket_ms_of(self.limits)
         parts = [(name.split(":"), int(amount)) for name, amount in window.items()]
         return put_together(
-            Bucket(now_bucket - int(bucket), **(dict.fromkeys(_PARTS, 0) | {part: amount}))
-            for (bucket, part), amount in parts
+            Bucket((now_ms - int(began_ms)) // bucket_ms, **(dict.fromkeys(_PARTS, 0) | {part: amount}))
+            for (began_ms, part), amount in parts
         )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.interleavings.circuits import Circuits
-from tests.interleavings.scopes import ALL
+from tests.interleavings.circuits import Circuits, ReductionError
+from tests.interleavings.scopes import ALL, ONE_PROBE
 from tests.interleavings.search import Scope, Search
 from tests.interleavings.wrong_scripts import MISTAKES, Mistake
 
@@ -44,3 +44,11 @@ def test_what_a_mistake_leads_to_is_found(mistake: Mistake, redis_url: str, tmp_
     with Circuits(redis_url, scope.config, [tmp_path]) as circuits, pytest.raises(AssertionError) as broken:
         Search(scope, circuits, watch_steps=False).run()
     assert mistake.leads_to in str(broken.value)
+
+
+def test_what_the_search_leaves_out_is_told_apart_where_it_decides(redis_url: str) -> None:
+    """Reopenings that made cooldowns grow would be no detail: the search notices, and does not go on without them."""
+    growing = replace(ONE_PROBE.config, cooldown_multiplier=2, cooldown_jitter=0)
+    scope = replace(ONE_PROBE, config=growing, depth=_DEPTH)
+    with Circuits(redis_url, growing) as circuits, pytest.raises(ReductionError, match="told apart"):
+        Search(scope, circuits).run()

@@ -108,8 +108,8 @@ MISTAKES = (
     Mistake(
         name="calls count for twice as long as the window",
         script="_count",
-        right="tonumber(bucket) <= current - BUCKETS",
-        wrong="tonumber(bucket) <= current - 2 * BUCKETS",
+        right="began_ms > current - bucket_ms * BUCKETS",
+        wrong="began_ms > current - 2 * bucket_ms * BUCKETS",
         broken="a circuit tripped that had no reason to",
         scope=RATE,
     ),

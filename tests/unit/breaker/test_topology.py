@@ -125,19 +125,21 @@ async def test_no_client_repeats_anything_by_itself() -> None:
     """Retries are off everywhere, the timeouts of what may be asked in turn fit into the deadline together."""
     clients = [
         connect(parse(url), timeout_seconds=0.3, max_connections=7)
-        for url in ("redis://h", "redis+sentinel://a,b/s", "redis+cluster://a,b")
+        for url in ("redis://h", "unix:///s", "redis+sentinel://a,b/s", "redis+cluster://a,b")
     ]
-    server, primary, cluster = clients
+    server, local, primary, cluster = clients
     assert isinstance(server, Redis)
+    assert isinstance(local, Redis)
     assert isinstance(primary, Redis)
     assert isinstance(cluster, RedisCluster)
     pool: Any = primary.connection_pool
     waiting = []
-    for client in (server, primary, *pool.sentinel_manager.sentinels):
+    for client in (server, local, primary, *pool.sentinel_manager.sentinels):
         connection = client.connection_pool.make_connection()
         assert connection.retry.get_retries() == 0
         waiting.append((connection.socket_connect_timeout, connection.socket_timeout))
-    assert waiting == [(None, None), (None, None), *[(pytest.approx(0.1), pytest.approx(0.1))] * 2]
+    # The driver has a mind of its own about connecting to a Unix socket, which is longer than the deadline.
+    assert waiting == [(None, None), (5, None), (None, None), *[(pytest.approx(0.1), pytest.approx(0.1))] * 2]
     assert cluster.retry.get_retries() == 0
     for node in cluster.startup_nodes:
         assert node.max_connections == 7

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from breaker import Consecutive, FailureRate, RedisStore, Store
+from tests.contract.circuit import NAME, Circuit
+from tests.support.redis_servers import KINDS
+from tests.support.stores import ManualClock
+
+pytestmark = pytest.mark.parametrize("store", ["fake", *KINDS], indirect=True)
+
+
+@pytest.fixture
+def client(store: Store) -> Any:
+    """What the store talks to its server with."""
+    assert isinstance(store, RedisStore)
+    return store._client
+
+
+async def test_a_rate_is_at_most_thirty_numbers(circuit: Circuit, clock: ManualClock, client: Any) -> None:
+    """Whatever the traffic, a window is ten buckets of calls, failures and slow calls."""
+    circuit.configure(policy=FailureRate(window_seconds=10, slow_call_seconds=1.0, minimum_calls=10**6))
+    sizes = []
+    for _ in range(80):
+        await circuit.count(7, 3, slow=2)
+        sizes.append(await client.hlen(f"breaker:{{{NAME}}}:window"))
+        clock.advance(0.25)
+    assert (sizes[0], max(sizes), sizes[-1]) == (3, 30, 30)
+
+
+async def test_nothing_is_written_of_what_did_not_happen(circuit: Circuit, client: Any) -> None:
+    """A bucket without failures or slow calls has no number for them."""
+    circuit.configure(policy=FailureRate(window_seconds=10))
+    await circuit.count(7)
+    assert await client.hvals(f"breaker:{{{NAME}}}:window") == [b"7"]
+
+
+async def test_a_run_keeps_fewer_ids_than_its_threshold(circuit: Circuit, client: Any) -> None:
+    """A replica that fails alone for long, where two are asked for, fills nothing."""
+    circuit.configure(policy=Consecutive(3), minimum_reporters=2)
+    await circuit.fail(20)
+    assert await client.hlen(f"breaker:{{{NAME}}}:window") == 2
+    assert await client.zcard(f"breaker:{{{NAME}}}:reporters") == 1
+
+
+async def test_lapsed_leases_are_cleared_away(circuit: Circuit, clock: ManualClock, client: Any) -> None:
+    """Probes of which nobody ever heard again leave nothing behind."""
+    circuit.configure(probe_limit=2)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    for _ in range(5):
+        await circuit.permit()
+        await circuit.permit()
+        clock.advance(5)
+    await circuit.permit()
+    assert await client.zcard(f"breaker:{{{NAME}}}:probes") == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"policy": FailureRate(minimum_calls=3)}])
+async def test_a_trip_and_a_close_leave_the_record_and_its_events(
+    circuit: Circuit, client: Any, options: dict[str, Any]
+) -> None:
+    """What belongs to a generation goes with it: leases, counts and reporters."""
+    circuit.configure(**options)
+    await circuit.fail(3)
+    kept = {f"breaker:{{{NAME}}}".encode(), f"breaker:{{{NAME}}}:events".encode()}
+    assert set(await client.keys("breaker:*")) == kept
+    await circuit.recover()
+    assert set(await client.keys("breaker:*")) == kept
+    await circuit.fail()
+    await circuit.set_mode(None)
+    assert set(await client.keys("breaker:*")) == kept
+
+
+async def test_the_record_shows_every_field_from_the_start(circuit: Circuit, client: Any) -> None:
+    """Who looks with redis-cli need not know which fields there are."""
+    await circuit.permit()
+    fields = await client.hkeys(f"breaker:{{{NAME}}}")
+    await circuit.fail(3)
+    await circuit.recover()
+    assert set(fields) == set(await client.hkeys(f"breaker:{{{NAME}}}"))
+    assert await client.hget(f"breaker:{{{NAME}}}", "v") == b"1"
