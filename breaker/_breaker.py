@@ -205,7 +205,7 @@ class CircuitBreaker:
                 late = isinstance(error, CallTimeoutError) and error.breaker == circuit.name
                 await self._settle_mirrored(permit, Outcome.FAILURE if late else self._judge.of_error(error), error)
                 raise
-            if circuit.hears_successes:
+            if circuit.hears_successes and not self._link.gather(permit):
                 await self._settle_mirrored(permit, self._judge.of_result(result), None)
             return result  # type: ignore[no-any-return] # the value of a `StopIteration` has no type
 

@@ -103,6 +103,7 @@ class Circuit:
         self.permit: Permitted | None = None
         self.hears_successes = hears_results
         self._hears_results = hears_results
+        self._only_gathers = not (hears_results or self.limits.consecutive or self.isolation)
         self.resetting = False
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
@@ -207,15 +208,24 @@ class Circuit:
             return None
         if call.permit.reporting is Reporting.COUNTED and not self.limits.consecutive:
             if report.outcome is Outcome.SUCCESS and not report.alone:
-                self._tally.add(report)
+                if report.calls:
+                    self._tally.add(report.generation)
                 return None
-            return self._tally.take(report)
+            calls, slow = self._tally.take(report.generation)
+            return replace(report, calls=report.calls + calls, slow=slow)
         if call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
             # A success that ends a run of failures: one for all successes of this replica until it has arrived.
             if self.resetting:
                 return None
             self.resetting = True
         return report
+
+    def gather(self, permit: Permitted) -> bool:
+        """Settle a success by letting it wait for others, where that is all there is to do; False where it is not."""
+        if not self._only_gathers or permit.reporting is not Reporting.COUNTED:
+            return False
+        self._tally.add(permit.generation)
+        return True
 
     def mark_slow(self, call: Call) -> Report | None:
         """Count a call that still hangs as slow; a probe that is slow has failed."""
@@ -224,17 +234,28 @@ class Circuit:
         if call.permit.reporting is not Reporting.COUNTED or call.issuer not in {Issuer.STORE, Issuer.MIRROR}:
             return None
         call.counted = True
-        self._tally.add(replace(self._report(call, Outcome.SUCCESS, ""), calls=1, slow=1))
+        self._tally.add(call.permit.generation, slow=1)
         return None
 
     @property
     def flush_due(self) -> bool:
         """Whether outcomes wait to be reported together."""
-        return bool(self._tally)
+        return self._tally.calls > 0
 
     def flush(self) -> Report | None:
         """Take the outcomes that wait, to report them now."""
-        return self._tally.take()
+        generation = self._tally.generation
+        calls, slow = self._tally.take(generation)
+        if not calls:
+            return None
+        return Report(
+            permit_id=next(self.permit_ids),
+            generation=generation,
+            outcome=Outcome.SUCCESS,
+            replica_id=self.replica_id,
+            calls=calls,
+            slow=slow,
+        )
 
     def delivered(self, report: Report, recorded: Recorded) -> None:
         """Take the store's answer to a report."""

@@ -34,18 +34,19 @@ class Limits:
     minimum_reporters: int = 1
     cooldown_ms: int
     multiplier: float = 1
-    max_cooldown_ms: int
+    max_cooldown_ms: int = 600_000
     jitter_percent: float = 0
-    stable_ms: int
-    probe_limit: int
-    probe_successes: int
+    stable_ms: int = 300_000
+    probe_limit: int = 1
+    probe_successes: int = 1
     ramp_ms: int = 0
     lease_ms: int
-    idle_ms: int
+    idle_ms: int = 604_800_000
     text: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Defaults are left out, so that the text shows what was decided and the scripts have little to read.
+        # Defaults are left out, here as in the scripts: the text shows what was decided, the scripts have little to
+        # read, and a hash whose values are all short takes a third of the memory in Redis.
         decided = ((each, getattr(self, each.name)) for each in _NUMBERS)
         text = " ".join(f"{each.name}={spelled(value)}" for each, value in decided if value != each.default)
         object.__setattr__(self, "text", text)

@@ -13,7 +13,7 @@ from breaker._circuit import Call, Circuit, Issuer
 from breaker._errors import CallNotPermittedError, StoreUnavailableError
 from breaker._judge import Judge, Verdict
 from breaker._store import Store
-from breaker._types import Outcome, Recorded, Report, View
+from breaker._types import Outcome, Permitted, Recorded, Report, View
 
 _log = logging.getLogger("breaker")
 
@@ -75,6 +75,14 @@ class Link:
             # Awaited, so that the failure that trips has tripped the fleet before its caller is answered; shielded, so
             # that a caller that goes away meanwhile does not take the report with it.
             await asyncio.shield(self._send(report))
+
+    def gather(self, permit: Permitted) -> bool:
+        """Settle a success that is only to be counted with others; False when there is more to do."""
+        if not self._circuit.gather(permit):
+            return False
+        if self._flush_timer is None:
+            self._flush_later()
+        return True
 
     def mark_slow(self, call: Call) -> bool:
         """Count a call that still hangs as slow; True when that settled it."""

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 from breaker import _machine
 from breaker._config import BreakerConfig, OnStoreError
@@ -178,6 +179,7 @@ class Isolation:
         return int(self._clock() * 1000)
 
 
+@lru_cache(maxsize=1024)
 def _alone(limits: Limits, replicas: int) -> Limits:
     """Rescale what only the whole fleet can reach: one replica sees its share of the calls, and no other reporters."""
     minimum_calls = math.ceil(limits.minimum_calls / max(1, replicas))

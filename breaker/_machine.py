@@ -41,8 +41,10 @@ def acquire(
     record = _configured(_end_expired_mode(_created(record, limits, now_ms), now_ms), limits, replica_id, now_ms)
     limits = limits.with_settings(record.shown.settings)
     shown = record.shown
-    if shown.mode is Mode.FORCED_CLOSED:
-        return record, _permitted(record, Reporting.NOTHING)
+    is_healthy = shown.state is State.CLOSED and shown.mode is Mode.AUTO and not limits.ramp_ms
+    if is_healthy or shown.mode is Mode.FORCED_CLOSED:
+        # What follows would say the same of a healthy circuit, at ten times the cost.
+        return record, _permitted(record, reporting(shown, limits) if is_healthy else Reporting.NOTHING)
     transition = None
     may_probe = may_probe and shown.mode is not Mode.FORCED_OPEN
     if may_probe and shown.state is State.OPEN and now_ms >= shown.retry_at_ms:

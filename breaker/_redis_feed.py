@@ -19,6 +19,9 @@ _log = logging.getLogger("breaker")
 
 _PAUSE_SECONDS = 1.0
 
+# A replica with thousands of circuits reads them all when it connects; more at a time would only wait for each other.
+_READS_AT_ONCE = 8
+
 
 class RedisFeed:
     """Brings each circuit's views to those who follow it.
@@ -59,7 +62,6 @@ class RedisFeed:
         self._new = asyncio.Event()
         self._heard_at = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._closing = False
 
     def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
         """Tell a follower of every view of a circuit from now on, and of None when they stop arriving."""
@@ -72,15 +74,15 @@ class RedisFeed:
 
     async def aclose(self) -> None:
         """Stop, and tell every follower."""
-        self._closing = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
     async def _run(self) -> None:
-        # A cancellation that meets the task group while it gives up is lost in CPython 3.11 and 3.12, hence the flag.
-        while not self._closing:
+        # A cancellation that meets the task group while it gives up is lost in CPython 3.11 and 3.12: it is looked for.
+        task = asyncio.current_task()
+        while task is not None and not task.cancelling():
             try:
                 await self._listen()
             except Exception as error:
@@ -89,7 +91,7 @@ class RedisFeed:
             finally:
                 for channel in self._followers:
                     self._tell(channel, None)
-            if not self._closing:
+            if not task.cancelling():
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _listen(self) -> None:
@@ -98,20 +100,30 @@ class RedisFeed:
             subscription = await self._subscriptions.open()
         async with subscription, asyncio.TaskGroup() as tasks:
             await self._subscribe(subscription, subscribed)
-            tasks.create_task(self._tend(subscription, subscribed))
+            tasks.create_task(self._follow_new(subscription, subscribed))
+            tasks.create_task(self._watch(subscription))
+            reads = asyncio.Semaphore(_READS_AT_ONCE)
             while True:
-                message = await subscription.get_message(timeout=self._heartbeat_seconds)
-                if message is not None:
-                    self._heard_at = time.monotonic()
-                    await self._take(message)
+                # Without a timeout of its own, which would cost more than the message: `_watch` notices silence.
+                message = await subscription.get_message(timeout=None)
+                if message is None:
+                    continue
+                self._heard_at = time.monotonic()
+                if message["type"] == "subscribe":
+                    tasks.create_task(self._begin(_text(message["channel"]), reads))
+                elif message["type"] == "message":
+                    self._tell(_text(message["channel"]), self._parse(json.loads(message["data"])))
 
-    async def _tend(self, subscription: PubSub, subscribed: set[str]) -> None:
-        """Subscribe to what is newly followed, and make sure that the connection is alive."""
+    async def _follow_new(self, subscription: PubSub, subscribed: set[str]) -> None:
+        """Subscribe to what is newly followed."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._heartbeat_seconds):
-                    await self._new.wait()
+            await self._new.wait()
             await self._subscribe(subscription, subscribed)
+
+    async def _watch(self, subscription: PubSub) -> None:
+        """Make sure that the connection is alive."""
+        while True:
+            await asyncio.sleep(self._heartbeat_seconds)
             asked_at = time.monotonic()
             async with asyncio.timeout(self._timeout_seconds):
                 await subscription.ping()
@@ -132,15 +144,13 @@ class RedisFeed:
         for channel in followed_again:
             self._tell(channel, await self._snapshot(self._names[channel]))
 
-    async def _take(self, message: dict[str, Any]) -> None:
-        channel = _text(message["channel"])
-        if message["type"] == "subscribe":
-            # Confirmed, so no message is missed from here on. It may be the second time, behind our back, after the
-            # driver connected anew: whatever was known before may be older or newer than what is there now.
-            self._tell(channel, None)
+    async def _begin(self, channel: str, reads: asyncio.Semaphore) -> None:
+        """Read a circuit whose messages arrive from now on, so that none is missed."""
+        # It may be the second time, behind our back, after the driver connected anew: whatever was known before may be
+        # older or newer than what is there now.
+        self._tell(channel, None)
+        async with reads:
             self._tell(channel, await self._snapshot(self._names[channel]))
-        elif message["type"] == "message":
-            self._tell(channel, self._parse(json.loads(message["data"])))
 
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -210,3 +212,24 @@ async def test_with_the_store_gone_the_local_layer_knows_what_the_view_knew(star
         await replica.breaker.call(works)
     assert replica.store.degraded
     assert (refused.value.state, refused.value.last_error) == (State.OPEN, "ProviderDownError")
+
+
+def test_a_program_that_forgets_to_close_its_store_ends_all_the_same(redis_url: str) -> None:
+    """The subscription of a store that nobody closed does not keep the event loop from ending."""
+    program = f"""
+import asyncio
+import subprocess
+import sys
+from breaker import CircuitBreaker, RedisStore
+
+async def works():
+    pass
+
+async def main():
+    breaker = CircuitBreaker("c", RedisStore.from_url({redis_url!r}))
+    while breaker._circuit.permit is None:
+        await breaker.call(works)
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

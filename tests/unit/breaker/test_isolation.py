@@ -60,7 +60,7 @@ async def seen(store: TellingStore) -> View:
     return view
 
 
-async def test_a_replica_that_fails_alone_stays_away_by_itself(store: TellingStore, clock: ManualClock) -> None:
+async def test_a_replica_that_fails_alone_stays_away_by_itself(store: TellingStore) -> None:
     """The fleet's circuit stays closed, the outlier is named and refuses, the others go on."""
     events: list[BreakerEvent] = []
     sick, healthy = replica(store, "sick", listeners=[events.append]), replica(store, "healthy")

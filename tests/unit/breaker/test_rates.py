@@ -17,7 +17,6 @@ from breaker import (
     State,
 )
 from breaker._tally import Tally
-from breaker._types import Report
 from tests.support.replica import ProviderDownError, fails, until, works
 from tests.support.stores import ManualClock
 from tests.support.telling_store import TellingStore
@@ -100,27 +99,23 @@ async def test_successes_count_for_a_circuit_that_was_forgotten(store: TellingSt
     assert view.calls == 1
 
 
-async def test_a_straggler_takes_no_waiting_success_with_it() -> None:
-    """What belongs to an earlier generation goes by itself, and what waits goes on waiting."""
+def test_a_straggler_takes_no_waiting_success_with_it() -> None:
+    """What belongs to an earlier generation is dropped, and what waits goes on waiting."""
     tally = Tally()
-    waiting = Report(permit_id="a", generation=7, outcome=Outcome.SUCCESS)
-    late = Report(permit_id="b", generation=5, outcome=Outcome.SUCCESS)
-    tally.add(waiting)
-    tally.add(late)
-    assert tally.take(late) is late
-    assert tally
-    assert tally.take() is waiting
-    assert not tally
-    assert tally.take() is None
+    tally.add(7, slow=1)
+    tally.add(5)
+    assert tally.take(5) == (0, 0)
+    assert tally.take(7) == (1, 1)
+    assert tally.take(7) == (0, 0)
 
 
-async def test_what_waits_from_an_earlier_generation_is_dropped() -> None:
+def test_what_waits_from_an_earlier_generation_is_dropped() -> None:
     """It would be stale on arrival."""
     tally = Tally()
-    tally.add(Report(permit_id="a", generation=5, outcome=Outcome.SUCCESS, calls=9))
-    newer = Report(permit_id="b", generation=7, outcome=Outcome.SUCCESS)
-    tally.add(newer)
-    assert tally.take(newer) == Report(permit_id="b", generation=7, outcome=Outcome.SUCCESS, calls=2)
+    tally.add(5, slow=1)
+    tally.add(7)
+    tally.add(7)
+    assert tally.take(7) == (2, 0)
 
 
 @pytest.mark.parametrize("ends_well", [True, False])

@@ -155,4 +155,4 @@ async def test_a_streams_own_timeout_stays_its_own(store: MemoryStore) -> None:
 
 async def test_a_guarded_stream_keeps_its_name(store: MemoryStore) -> None:
     """The decorator leaves name and docstring."""
-    assert breaker_on(store)(numbers).__name__ == "numbers"  # type: ignore[attr-defined]
+    assert breaker_on(store)(numbers).__name__ == "numbers"
