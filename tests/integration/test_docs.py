@@ -7,7 +7,7 @@ import pytest
 from tests.support.api_reference import PAGE, reference
 from tests.support.pages import ROOT, blocks_of, run_page
 
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide", "from-pybreaker", "sharing")]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide", "from-pybreaker", "sharing", "costs")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
