@@ -121,7 +121,7 @@ async def measured(url: str, server: Server, *, consistency: str, policy: str) -
     commands["a probe"] = await server.during(lambda: call(works))
     commands["100 calls while a ramp lasts"] = await server.during(lambda: call(works, 100))
     await control(Mode.FORCED_CLOSED, duration_ms=3_600_000)
-    commands["100 calls while a mode with an end holds"] = await server.during(lambda: call(works, 100))
+    commands["100 calls that a mode with an end lets through"] = await server.during(lambda: call(works, 100))
     await control(None)
     commands["a `peek()`"] = await server.during(breaker.peek)
     await breaker.aclose()
