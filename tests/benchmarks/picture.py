@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tests.benchmarks.ours import WAITS, WAITS_MIRRORED
+from tests.benchmarks.ours import RATE, WAITS, WAITS_MIRRORED
 from tests.benchmarks.report import machine
 from tests.benchmarks.subjects import Room, Subject
 from tests.benchmarks.tables import in_order, number
@@ -85,7 +85,9 @@ def _color(one: Subject) -> str:
 
 
 def _label(one: Subject) -> str:
-    commands = round(one.closed_commands or 0)
+    commands, cost = round(one.closed_commands or 0), f"{number(one.closed.median_us)} µs"
     if one.room is not Room.REDIS:
-        return f"{number(one.closed.median_us)} µs"
-    return f"{number(one.closed.median_us)} µs, {commands or 'no'} command{'s' if commands != 1 else ''}"
+        return cost
+    if one.name == RATE:
+        return f"{cost}, one command for a batch of calls"
+    return f"{cost}, {commands or 'no'} command{'s' if commands != 1 else ''}"

@@ -90,7 +90,7 @@ class Results:
         return [
             (f"closed, strict: ratio to {EVALSHA_UNBOUNDED}", self.ratio(STRICT, EVALSHA_UNBOUNDED)),
             ("closed, mirrored, a call that waits once: ratio to no breaker", self.ratio(WAITS_MIRRORED, WAITS)),
-            (f"closed, mirrored, FailureRate: commands in {QUIET_CALLS:,} calls", self.rate_commands),
+            (f"closed, mirrored, FailureRate: commands in {QUIET_CALLS:,} calls made at once", self.rate_commands),
         ]
 
 

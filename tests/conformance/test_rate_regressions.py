@@ -18,13 +18,13 @@ _HALF_OF_SIX = FailureRate(threshold=0.5, minimum_calls=6)
 _FOR_EVER = 3600.0
 
 
-# A hundred thousand calls take seconds, so each shape and each server makes them once; a strict replica counts by the
-# same script, and would ask it as often again.
+# A hundred thousand calls take seconds, so only real processes on the oldest server make as many; a strict replica
+# counts by the same script, and would ask it for each call besides.
 @pytest.mark.parametrize("consistency", [Consistency.MIRRORED], indirect=True, ids=str)
 @pytest.mark.parametrize(
     ("server_url", "shape", "calls"),
     [
-        ("valkey", "one_process", 100_000),
+        ("valkey", "one_process", 10_000),
         ("valkey", "processes", 10_000),
         ("redis7", "one_process", 10_000),
         ("redis7", "processes", 100_000),
@@ -98,7 +98,7 @@ async def test_calls_of_one_millisecond_and_calls_that_were_told_together_are_al
 
 
 async def test_memory_of_a_rate_is_its_buckets_whatever_the_traffic(fleet: Fleet) -> None:
-    """Ten times the calls over two windows: as many buckets, and what has left the window is forgotten."""
+    """Five times the calls over two windows: as many buckets, and what has left the window is forgotten."""
     await fleet.start(config=fleet.config(policy=FailureRate(window_seconds=10, minimum_calls=10_000)))
 
     async def two_windows(calls: int) -> int:
@@ -112,4 +112,4 @@ async def test_memory_of_a_rate_is_its_buckets_whatever_the_traffic(fleet: Fleet
         keys = [key for key in fleet.cli.scan_iter(f"{KEY}*") if not key.endswith(":events")]
         return sum(fleet.cli.memory_usage(key, samples=0) for key in keys)
 
-    assert await two_windows(10) <= await two_windows(1) + 64
+    assert await two_windows(5) <= await two_windows(1) + 64

@@ -30,10 +30,11 @@ class Circuit:
     async def ask(
         self, permit_id: str | None = None, *, by: str = "replica-1", may_probe: bool = True
     ) -> Permitted | Refused:
-        return await self.store.acquire(NAME, permit_id or self.new_id(), self.limits, by, may_probe=may_probe)
+        permit_id = self.new_id() if permit_id is None else permit_id
+        return await self.store.acquire(NAME, permit_id, self.limits, by, may_probe=may_probe)
 
     async def permit(self, permit_id: str | None = None, *, by: str = "replica-1") -> tuple[str, Permitted]:
-        permit_id = permit_id or self.new_id()
+        permit_id = self.new_id() if permit_id is None else permit_id
         reply = await self.ask(permit_id, by=by)
         assert isinstance(reply, Permitted)
         return permit_id, reply
@@ -93,7 +94,7 @@ class Circuit:
     async def wait_out(self) -> None:
         """Let the time pass until an open circuit takes a probe."""
         seen = await self.view()
-        self.clock.advance((seen.retry_at_ms - self.clock.now_ms) / 1000)
+        self.clock.advance(max(0, seen.retry_at_ms - self.clock.now_ms) / 1000)
 
     async def set_mode(self, mode: Mode | None, *, for_seconds: float = 0) -> View:
         override = Override(mode=mode, reason="because", actor="anna", duration_ms=round(for_seconds * 1000))

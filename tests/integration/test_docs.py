@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import redis
 
+from breaker import Override, Reason, RedisStore, State
 from tests.support.api_reference import PAGE, reference
 from tests.support.pages import ROOT, blocks_of, run_page
 
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide",)]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide", "from-pybreaker", "sharing", "costs")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -21,3 +24,32 @@ async def test_a_page_does_what_it_says(page: Path, redis_url: str, monkeypatch:
 def test_the_reference_is_that_of_the_docstrings() -> None:
     """The committed reference is what `make docs` writes."""
     assert PAGE.read_text(encoding="utf-8") == reference(), "run: make docs"
+
+
+def test_the_picture_names_every_state_and_every_refusal() -> None:
+    """Nothing that the machine can say is missing in the picture of it."""
+    text = (ROOT / "docs" / "states.svg").read_text(encoding="utf-8")
+    shown = set(re.findall(r">(\w+)<", text))
+    assert {*State, *Reason} <= shown
+
+
+async def test_the_design_names_every_field_of_the_record(redis_url: str) -> None:
+    """Whoever looks at a circuit in Redis finds every field of it explained, and no field that is not there."""
+    store = RedisStore.from_url(redis_url)
+    await store.control("shown", Override(mode=None, reason="to be looked at", actor="test"))
+    await store.aclose()
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        fields = client.hkeys("breaker:{shown}")
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    table = design.partition("| fields of the record | content |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.partition(" | ")[0])}
+    assert named == set(fields)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
+)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    """A link to another page or a picture leads there."""
+    links = re.findall(r"\]\(((?!https?:)[^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

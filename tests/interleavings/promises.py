@@ -8,6 +8,11 @@ from breaker import BreakerConfig, Consecutive
 from tests.interleavings.callers import Caller
 from tests.interleavings.words import BUCKETS, Case, Core, Effect, Trace
 
+
+class BrokenPromiseError(AssertionError):
+    """A promise does not hold; the message tells how it comes to that."""
+
+
 _BEFORE = {"closed": {"half_open"}, "open": {"closed", "half_open"}, "half_open": {"open"}}
 
 

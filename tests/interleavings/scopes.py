@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from breaker import BreakerConfig, Consecutive, FailureRate
-from tests.interleavings.search import Scope
+from tests.interleavings.records import bucket_ms_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What is searched.
+
+    Attributes:
+        tick_ms: What time passes by; whole buckets where a rate counts.
+        abstains: Whether replicas may ask and leave probing to others, as they do that have a background probe.
+        most_calls: Nobody asks while a rate's window holds more; without that it could hold any number.
+        strays: How many callers that turned away may have mail on the way at once.
+        repeats: Whether the server may get questions and reports twice.
+        losses: Whether the server may lose all data.
+        operator: What an operator may do: actions with their duration in ms, 0 for no end.
+        depth: How many steps deep; None until nothing new is found.
+    """
+
+    name: str
+    config: BreakerConfig
+    replicas: int = 3
+    tick_ms: int = 1
+    abstains: bool = False
+    most_calls: int = 0
+    strays: int = 1
+    repeats: bool = True
+    losses: bool = False
+    operator: tuple[tuple[str, int], ...] = ()
+    depth: int | None = None
+
+    @property
+    def bucket_ms(self) -> int:
+        """How long a rate's bucket is."""
+        return bucket_ms_of(self.config.limits())
+
+    @property
+    def rounds_apart(self) -> bool:
+        """Whether all leases of one half-open round are over before the next can begin."""
+        limits = self.config.limits()
+        return limits.cooldown_ms >= limits.lease_ms and not self.losses and not self.operator
+
 
 _MODES = ("forced_open", "forced_closed", "metrics_only")
 

@@ -16,8 +16,7 @@ from tests.interleavings import records
 from tests.interleavings.callers import IDLE, Caller, Turn, answered, questions, turns
 from tests.interleavings.circuits import PLANTED_LUA, Circuits
 from tests.interleavings.records import Answer, Dump, Guise
-from tests.interleavings.scopes import ABSTAINERS, LONG_LEASE, OPERATOR, RATE, TWO_PROBES
-from tests.interleavings.search import Scope
+from tests.interleavings.scopes import ABSTAINERS, LONG_LEASE, OPERATOR, RATE, TWO_PROBES, Scope
 from tests.interleavings.words import ABSENT, Case, Effect, Question
 
 _WALKS = 6

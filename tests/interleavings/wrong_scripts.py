@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from tests.interleavings.scopes import ABSTAINERS, RATE, TWO_PROBES
-from tests.interleavings.search import Scope
+from tests.interleavings.scopes import ABSTAINERS, RATE, TWO_PROBES, Scope
 
 
 @dataclass(frozen=True, slots=True)

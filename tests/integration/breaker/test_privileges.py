@@ -49,8 +49,7 @@ async def use_everything(url: str, *, circuit: str) -> None:
     config = BreakerConfig(cooldown_seconds=0.1)
     async with replicas() as start:
         first, second = (
-            start(url, name, config, circuit=circuit, timeout_seconds=1, heartbeat_seconds=0.02)
-            for name in ("api-1", "api-2")
+            start(url, name, config, circuit=circuit, heartbeat_seconds=0.02) for name in ("api-1", "api-2")
         )
         await first.warm()
         await second.warm()

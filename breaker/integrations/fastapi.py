@@ -1,0 +1,92 @@
+"""Lets a FastAPI application say "not now" as HTTP does: 503 with `Retry-After` for what a circuit refused.
+
+    app = FastAPI()
+    install(app)
+
+    @app.post("/orders", dependencies=[requires(warehouse)])
+    async def order() -> None:
+        await warehouse.call(reserve)
+
+Needs the extra `fastapi`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from math import ceil
+
+from fastapi import APIRouter, FastAPI, Request, params
+from fastapi.responses import JSONResponse
+
+from breaker import CallNotPermittedError, CallTimeoutError, CircuitBreaker, Status
+
+
+def install(app: FastAPI) -> None:
+    """Make an application answer what its circuits raise.
+
+    A refused call becomes 503 with `Retry-After` in whole seconds, rounded up and at least 1; a call that exceeded the
+    breaker's timeout becomes 504. Both bodies are `application/problem+json` (RFC 9457). They name neither the circuit
+    nor its last error, which are the operator's business rather than the client's.
+
+    Args:
+        app: The application.
+    """
+    app.add_exception_handler(CallNotPermittedError, _on_refusal)
+    app.add_exception_handler(CallTimeoutError, _on_timeout)
+
+
+def requires(breaker: CircuitBreaker) -> params.Depends:
+    """Return a dependency that refuses a request early while its circuit would refuse the call.
+
+    For routes with much to do before the call. It looks and changes nothing: it takes no permit and counts nothing, so
+    the call itself still needs its guard. When the cooldown is over it lets every request through to compete for the
+    probe.
+
+    Args:
+        breaker: The breaker whose call the request is for.
+
+    Raises:
+        CallNotPermittedError: At the request, if a call would be refused now; `install` makes the answer of it.
+    """
+
+    async def look() -> None:
+        refusal = await breaker.peek()
+        if refusal is not None:
+            raise refusal
+
+    return params.Depends(look)
+
+
+def circuits(breakers: Iterable[CircuitBreaker]) -> APIRouter:
+    """Return a router with `GET /circuits`, which shows what this replica knows of its circuits; it asks nobody.
+
+    Args:
+        breakers: The breakers, iterated over at each request.
+    """
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/circuits")
+    async def read() -> list[Status]:
+        """Show what this replica knows of its circuits."""
+        return [breaker.status for breaker in breakers]
+
+    return router
+
+
+async def _on_refusal(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CallNotPermittedError)  # noqa: S101 - registered for nothing else
+    # Rounded up: a client that comes back a moment too early is refused again.
+    seconds = max(1, ceil(error.retry_after_seconds))
+    detail = f"A service that this one depends on is not available. It was not called; try again in {seconds} s."
+    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(seconds)}, retry_after=seconds)
+
+
+async def _on_timeout(_: Request, __: Exception) -> JSONResponse:
+    return _problem(HTTPStatus.GATEWAY_TIMEOUT, "A service that this one depends on did not answer in time.")
+
+
+def _problem(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None, **members: int) -> JSONResponse:
+    # With the type "about:blank", the default, the title is to be that of the status.
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")

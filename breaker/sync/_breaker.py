@@ -1,0 +1,280 @@
+"""The circuit breaker for threads: asks before a call, settles after it, and never stands between it and its result."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import operator
+import os
+import socket
+from collections.abc import Callable, Generator, Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from breaker._circuit import Call, Circuit, Issuer
+from breaker._config import BreakerConfig, Consecutive, Consistency
+from breaker._errors import CallNotPermittedError, CallTimeoutError
+from breaker._events import Listener, Status
+from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
+from breaker._types import Outcome, Permitted
+from breaker.sync._deadlines import Deadlines
+from breaker.sync._fork import in_every_child
+from breaker.sync._link import Link
+from breaker.sync._permit import Permit
+from breaker.sync._store import Store
+from breaker.sync._turn import Turn
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_log = logging.getLogger("breaker")
+
+# What `with breaker` opened in the running thread, innermost last: one breaker serves many threads, so what belongs to
+# one call cannot lie on the breaker.
+_open_calls: ContextVar[tuple[tuple[Permit, int], ...]] = ContextVar("breaker_open_calls", default=())
+
+
+class CircuitBreaker:
+    """Guards calls to one dependency, together with every other replica that uses the same name and store.
+
+    Use it as a decorator (`@breaker`, on functions and generator functions), as a block (`with breaker:`), by
+    `breaker.call(function, ...)`, or by `breaker.admit()` for what is none of these; from any number of threads. A call
+    that is refused raises `CallNotPermittedError` and was not made. A call that was made keeps its own result: whatever
+    happens to the store, to a listener or to a classifier changes neither the value returned nor the exception raised,
+    and delays it by no more than the store's timeout. A call that exceeds `call_timeout_seconds` counts as a failure at
+    that moment; it goes on, and its own result counts no more.
+
+    While the store is away the call is guarded as `on_store_error` says.
+
+    Args:
+        name: The circuit's name; every replica that uses it shares one circuit. 1 to 200 characters without spaces or
+            braces.
+        store: Where the circuit lives; one of `breaker.sync`.
+        config: When to trip and how to recover.
+        classify_error: Says what an exception means for the circuit; called for `Exception` only. By default each one
+            is a failure, except another breaker's refusal. `OpenFor` is a failure that opens the circuit for a time.
+        classify_result: Says what a returned value means; by default a success.
+        describe_error: Gives the word for a failure that the record keeps as `last_error`; by default the class name.
+            It is shown to operators and to refused callers, so nothing secret belongs into it.
+        replica_id: Who this process is, in the record and in events; by default host name and process id.
+        listeners: Called with each event of this replica; an exception is logged and harms nobody.
+        probe: A call that finds out whether the dependency is back. If given, it is made in a thread of its own once
+            the cooldown has passed, by one replica, and no caller is ever the probe.
+
+    Raises:
+        ConfigError: The name cannot be one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        config: BreakerConfig | None = None,
+        *,
+        classify_error: Callable[[Exception], Verdict] = every_exception_is_a_failure,
+        classify_result: Callable[[Any], Verdict] = every_result_is_a_success,
+        describe_error: Callable[[BaseException], str] = class_name,
+        replica_id: str | None = None,
+        listeners: Iterable[Listener] = (),
+        probe: Callable[[], object] | None = None,
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._config = config or BreakerConfig()
+        self._judge = Judge(name, classify_error, classify_result, describe_error)
+        self._hears_results = classify_result is not every_result_is_a_success
+        self._replica_id = replica_id
+        self._listeners = tuple(listeners)
+        self._probe = probe
+        policy = self._config.policy
+        self._slow_call_seconds = None if isinstance(policy, Consecutive) else policy.slow_call_seconds
+        self._is_plain = self._slow_call_seconds is None
+        self._begin()
+        in_every_child(self._begin)
+
+    def _begin(self) -> None:
+        turn = Turn(self._name, self._listeners)
+        self._turn = turn
+        self._circuit = Circuit(
+            self._name,
+            self._config,
+            replica_id=self._replica_id or f"{socket.gethostname()}-{os.getpid()}",
+            listeners=turn.ears,
+            leaves_probing=self._probe is not None,
+            hears_results=self._hears_results,
+        )
+        self._link = Link(
+            self._circuit,
+            self._store,
+            self._judge,
+            turn,
+            follows=self._config.consistency is Consistency.MIRRORED,
+            probe=None if self._probe is None else self._make_probe,
+        )
+        timers = self._store.timers
+        self._calls = Deadlines[Permit | Permitted](self._config.call_timeout_seconds, timers, self._count_as_late)
+        self._slow = Deadlines[Callable[[], None]](self._slow_call_seconds, timers, operator.call)
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._name
+
+    @property
+    def config(self) -> BreakerConfig:
+        """The configuration."""
+        return self._config
+
+    @property
+    def status(self) -> Status:
+        """What this replica knows of the circuit and has counted; asks nobody."""
+        with self._turn:
+            return self._circuit.status(degraded=self._store.degraded)
+
+    def call(self, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Call a function if the circuit permits it, and return what it returns.
+
+        Raises:
+            CallNotPermittedError: The circuit lets no call through now; the function was not called.
+        """
+        circuit = self._circuit
+        permit = circuit.permit
+        if permit is None or not self._is_plain:
+            return self._call_permitted(self.admit(), function, *args, **kwargs)
+        # The same once more for what a fresh copy permits, the path of nearly every call: what is not needed unless
+        # something goes wrong is not made.
+        calls = self._calls
+        number = calls.begin(permit)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            if calls.end(number):
+                self._settle_mirrored(permit, self._judge.of_error(error), error)
+            raise
+        if calls.end(number) and circuit.hears_successes:
+            self._settle_mirrored(permit, self._judge.of_result(result), None)
+        return result
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Guard every call of a function, or every stream of a generator function.
+
+        A stream is admitted when its first item is asked for and settled at its end. `call_timeout_seconds` bounds the
+        wait for each item. A consumer that goes away has seen that the dependency answers.
+
+        Raises:
+            TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` guards.
+        """
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function!r} is for tasks: breaker.CircuitBreaker guards it")
+        guard: Callable[..., Any] = self._stream if inspect.isgeneratorfunction(function) else self.call
+
+        @functools.wraps(function)
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            return guard(function, *args, **kwargs)
+
+        return guarded
+
+    def __enter__(self) -> None:
+        permit = self.admit()
+        _open_calls.set((*_open_calls.get(), (permit, self._calls.begin(permit))))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        *outer, (permit, number) = _open_calls.get()
+        _open_calls.set(tuple(outer))
+        self._calls.end(number)
+        if error is None:
+            permit.settle(Outcome.SUCCESS)
+        else:
+            permit.raised(error)
+
+    def admit(self) -> Permit:
+        """Return leave to make one call, for the caller to settle; for calls that are not one function.
+
+        Raises:
+            CallNotPermittedError: The circuit lets no call through now.
+        """
+        return self._permit(self._link.admit())
+
+    def peek(self) -> CallNotPermittedError | None:
+        """Tell whether a call would be refused now; one read, changes nothing.
+
+        What it says may be old a moment later; only a call itself is decided atomically. While the store is away the
+        local layer answers; where the circuit is mirrored and its copy is fresh, that does, without a read.
+        """
+        return self._link.peek()
+
+    def close(self) -> None:
+        """End the background probe, and report what still waits.
+
+        For the end of a process, before the store is closed. What is not closed loses no more than the successes of the
+        last moments.
+        """
+        self._link.close()
+
+    def _call_permitted(self, permit: Permit, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        number = self._calls.begin(permit)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            self._calls.end(number)
+            permit.raised(error)
+            raise
+        self._calls.end(number)
+        permit.returned(result)
+        return result
+
+    def _stream(self, function: Callable[..., Generator[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+        permit = self.admit()
+        stream = function(*args, **kwargs)
+        resume = functools.partial(stream.send, None)
+        try:
+            while True:
+                number = self._calls.begin(permit)
+                try:
+                    item = resume()
+                finally:
+                    self._calls.end(number)
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    raise
+                except BaseException as thrown:
+                    resume = functools.partial(stream.throw, thrown)
+                else:
+                    resume = functools.partial(stream.send, sent)
+        except StopIteration as end:
+            permit.settle(Outcome.SUCCESS)
+            return end.value
+        except GeneratorExit:
+            # Perhaps in the middle of anything, when the collector of garbage finds the stream: no lock is taken here,
+            # and nothing is waited for.
+            self._store.timers.after(0, functools.partial(permit.settle, Outcome.SUCCESS))
+            stream.close()
+            raise
+        except BaseException as error:
+            permit.raised(error)
+            raise
+
+    def _make_probe(self, call: Call) -> None:
+        assert self._probe is not None  # noqa: S101 - otherwise the link does not ask for it
+        try:
+            self._call_permitted(self._permit(call), self._probe)
+        except Exception as error:
+            _log.debug("%s: the background probe failed: %s", self._name, type(error).__name__)
+
+    def _permit(self, call: Call) -> Permit:
+        return Permit(call, self._link, self._judge, self._slow)
+
+    def _settle_mirrored(self, permit: Permitted, verdict: Verdict, error: BaseException | None) -> None:
+        self._link.settle(Call(next(self._circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
+
+    def _count_as_late(self, call: Permit | Permitted) -> None:
+        late = CallTimeoutError(self._name, self._config.call_timeout_seconds or 0.0)
+        if isinstance(call, Permit):
+            call.settle(Outcome.FAILURE, late)
+        else:
+            self._settle_mirrored(call, Outcome.FAILURE, late)

@@ -1,0 +1,62 @@
+"""The client that a URL stands for, for threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import Redis, Sentinel
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
+
+from breaker._errors import ConfigError
+from breaker._topology import Address, Kind
+from breaker.sync._in_time import bound
+
+
+def connect(address: Address, *, timeout_seconds: float, max_connections: int) -> Redis:
+    """Make a client that connects when it is first used, repeats nothing, and keeps to the deadline of its thread.
+
+    Args:
+        address: Where Redis is.
+        timeout_seconds: The store's deadline.
+        max_connections: How many connections there may be.
+
+    Raises:
+        ConfigError: It is a Cluster, which is for tasks only.
+    """
+    if address.kind is Kind.CLUSTER:
+        raise ConfigError("breaker.sync finds no Cluster: use breaker.RedisStore in an event loop, or a single server")
+    options: dict[str, Any] = {**address.options, **_waiting(timeout_seconds), "max_connections": max_connections}
+    if address.kind is Kind.SENTINEL:
+        # One more part than there are Sentinels, so that even if only the last one answers the primary still can.
+        asking = {**address.sentinel_options, **_waiting(timeout_seconds / (len(address.hosts) + 1))}
+        sentinels = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        for sentinel in sentinels.sentinels:
+            bound(sentinel.connection_pool)
+        client: Redis = sentinels.master_for(address.service, **options)  # type: ignore[no-untyped-call]
+    else:
+        if address.hosts:
+            options["host"], options["port"] = address.hosts[0]
+        client = Redis(**options)
+    bound(client.connection_pool)
+    return client
+
+
+def close(client: Redis) -> None:
+    """Close a client that `connect` made."""
+    client.close()
+    if isinstance(client.connection_pool, SentinelConnectionPool):
+        for sentinel in client.connection_pool.sentinel_manager.sentinels:
+            sentinel.close()
+
+
+def _waiting(seconds: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+        # As in `breaker._topology`: a connection says nothing of its own but AUTH and SELECT.
+        "driver_info": None,
+        "protocol": 2,
+    }

@@ -1,0 +1,53 @@
+"""What keeps a store that is down, slow or frozen from becoming the outage, for threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from breaker._errors import ScriptError, StoreUnavailableError
+from breaker._store_guard import Presence
+from breaker.sync._in_time import rest_seconds, within
+
+_T = TypeVar("_T")
+
+
+class StoreGuard(Presence):
+    """Bounds every command to a store, and asks a store that is away once in a while only.
+
+    Args:
+        timeout_seconds: The longest that a command may take, connecting and queueing included.
+        concurrency: How many commands may be out at once.
+    """
+
+    def __init__(self, timeout_seconds: float, concurrency: int) -> None:
+        super().__init__()
+        self._timeout_seconds = timeout_seconds
+        self._slots = threading.Semaphore(concurrency)
+        self._lock = threading.Lock()
+
+    def run(self, command: Callable[[], _T]) -> _T:
+        """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
+        with self._lock:
+            self.check()
+        try:
+            reply = self._bounded(command)
+        except ScriptError:
+            raise
+        except Exception as error:
+            with self._lock:
+                self.note_absence(error)
+            raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+        with self._lock:
+            self.note_answer()
+        return reply
+
+    def _bounded(self, command: Callable[[], _T]) -> _T:
+        with within(self._timeout_seconds):
+            if not self._slots.acquire(timeout=rest_seconds()):
+                raise TimeoutError("too many commands are out")
+            try:
+                return command()
+            finally:
+                self._slots.release()

@@ -1,0 +1,86 @@
+"""One deadline for everything that a command makes a connection do."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from redis.connection import AbstractConnection, ConnectionPool
+
+# What every step gets at least. A thread that was kept from running finds its deadline passed and the answer in the
+# socket; without a last look it would take its own pause for an absence of the store.
+_LAST_LOOK_SECONDS = 0.02
+
+
+class _Current(threading.local):
+    due = math.inf
+
+
+_current = _Current()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Bound what connections do in this thread, until the block ends."""
+    _current.due = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _current.due = math.inf
+
+
+def rest_seconds() -> float:
+    """Return how long the next step in this thread may take."""
+    return max(_current.due - time.monotonic(), _LAST_LOOK_SECONDS)
+
+
+def bound(pool: ConnectionPool) -> None:
+    """Make every connection of a pool keep to the deadline of the thread that uses it."""
+    kind = pool.connection_class
+    pool.connection_class = type(f"InTime{kind.__name__}", (_InTime, kind), {})
+
+
+if TYPE_CHECKING:
+    _Connection: TypeAlias = AbstractConnection
+else:
+    _Connection = object  # Mixed into whatever kind of connection the pool makes.
+
+
+class _InTime(_Connection):
+    """Bounds connecting, authenticating, sending and answering together; a driver's timeouts bound each alone."""
+
+    @property
+    def socket_timeout(self) -> float | None:
+        return _shorter(self._socket_timeout)
+
+    @socket_timeout.setter
+    def socket_timeout(self, seconds: float | None) -> None:
+        self._socket_timeout = seconds
+
+    @property
+    def socket_connect_timeout(self) -> float | None:
+        return _shorter(self._socket_connect_timeout)
+
+    @socket_connect_timeout.setter
+    def socket_connect_timeout(self, seconds: float | None) -> None:
+        self._socket_connect_timeout = seconds
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the driver's
+        sock = self._get_socket()
+        if sock is not None:
+            # Holds for the answer as well.
+            sock.settimeout(self.socket_timeout)
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, disconnect_on_error: bool = True, **options: Any) -> Any:
+        # One that was interrupted must not give its answer to the next command; the driver's own connection by
+        # Sentinels leaves that to chance.
+        return super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)
+
+
+def _shorter(seconds: float | None) -> float:
+    return min(math.inf if seconds is None else seconds, rest_seconds())

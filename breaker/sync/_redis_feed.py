@@ -1,0 +1,133 @@
+"""The messages that the scripts publish, on one connection that is known to be alive, for threads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis.client import PubSub
+
+from breaker import _wire
+from breaker._types import View
+from breaker.sync._in_time import within
+from breaker.sync._timers import started
+
+_log = logging.getLogger("breaker")
+
+_PAUSE_SECONDS = 1.0
+# How often the thread looks up from the connection; a circuit that is newly followed waits for that, and closing does.
+_LOOK_SECONDS = 0.1
+_JOIN_SECONDS = 5.0
+
+
+class RedisFeed:
+    """Brings each circuit's views to those who follow it; what `breaker._redis_feed` does for tasks.
+
+    A connection that was silent for a heartbeat is asked for a sign of life. When none comes within the store's
+    timeout, or the connection breaks, every follower is told that its view is no longer kept fresh.
+
+    Args:
+        open_subscription: Makes a subscription that connects when it is first used.
+        snapshot: Reads a circuit.
+        timeout_seconds: How long the server may take to answer.
+        heartbeat_seconds: How long the connection may be silent.
+    """
+
+    def __init__(
+        self,
+        open_subscription: Callable[[], PubSub],
+        *,
+        snapshot: Callable[[str], View | None],
+        timeout_seconds: float,
+        heartbeat_seconds: float,
+    ) -> None:
+        self._open = open_subscription
+        self._snapshot = snapshot
+        self._timeout_seconds = timeout_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._look_seconds = min(_LOOK_SECONDS, timeout_seconds, heartbeat_seconds)
+        self._lock = threading.Lock()
+        self._followers: dict[str, list[Callable[[View | None], None]]] = {}
+        self._names: dict[str, str] = {}
+        self._newly_followed: set[str] = set()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
+        """Tell a follower of every view of a circuit from now on, and of None when they stop arriving."""
+        with self._lock:
+            self._names[channel] = name
+            self._followers.setdefault(channel, []).append(see)
+            self._newly_followed.add(channel)
+            if self._thread is None:
+                self._thread = started(self._run, "breaker-subscription")
+
+    def close(self) -> None:
+        """Stop, and tell every follower."""
+        self._closing.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_SECONDS)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._listen()
+            except Exception as error:
+                # The store's own guard says once that Redis is away; this connection adds nothing to that.
+                _log.debug("the views are not kept fresh for now: %s: %s", type(error).__name__, error)
+            for channel in list(self._followers):
+                self._tell(channel, None)
+            self._closing.wait(_PAUSE_SECONDS)
+
+    def _listen(self) -> None:
+        with contextlib.closing(self._open()) as subscription:
+            subscribed: set[str] = set()
+            ask_at, asked_at = time.monotonic() + self._heartbeat_seconds, None
+            while not self._closing.is_set():
+                self._subscribe(subscription, subscribed)
+                now = time.monotonic()
+                if asked_at is None and now >= ask_at:
+                    with within(self._timeout_seconds):
+                        subscription.ping()
+                    asked_at = now
+                # Before the look, so that a thread that was kept from running looks once more before it gives up.
+                overdue = asked_at is not None and now - asked_at >= self._timeout_seconds
+                message = subscription.get_message(timeout=self._look_seconds)
+                if message is not None:
+                    ask_at, asked_at = now + self._heartbeat_seconds, None
+                    self._take(message)
+                elif overdue:
+                    raise ConnectionError("the subscription gave no sign of life")
+
+    def _subscribe(self, subscription: PubSub, subscribed: set[str]) -> None:
+        with self._lock:
+            missing = self._followers.keys() - subscribed
+            followed_again = self._newly_followed & subscribed
+            self._newly_followed.clear()
+        subscribed |= missing
+        if missing:
+            with within(self._timeout_seconds):
+                subscription.subscribe(*missing)
+        for channel in followed_again:
+            self._tell(channel, self._snapshot(self._names[channel]))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        channel = _wire.text(message["channel"])
+        if message["type"] == "subscribe":
+            # Confirmed, so no message is missed from here on. It may be the second time, behind our back, after the
+            # driver connected anew: whatever was known before may be older or newer than what is there now.
+            self._tell(channel, None)
+            self._tell(channel, self._snapshot(self._names[channel]))
+        elif message["type"] == "message":
+            self._tell(channel, _wire.view_of(json.loads(message["data"])))
+
+    def _tell(self, channel: str, view: View | None) -> None:
+        """Tell every follower; one that knows this view already passes it over."""
+        for see in list(self._followers[channel]):
+            see(view)

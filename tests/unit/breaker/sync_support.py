@@ -1,0 +1,113 @@
+"""A store and timers that tests drive by hand, so that nothing in them depends on when a thread runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from breaker import View
+from breaker._types import Permitted, Recorded, Refused, Report
+from breaker.sync import MemoryStore
+from breaker.sync._timers import Timers
+from tests.support.stores import ManualClock
+
+
+class ProviderDownError(Exception):
+    """What a sick dependency raises."""
+
+
+def works() -> str:
+    """Succeed."""
+    return "charged"
+
+
+def fails() -> str:
+    """Fail as a sick dependency does."""
+    raise ProviderDownError
+
+
+class PlantedTimers(Timers):
+    """Timers whose time a test moves, and which run in the thread of the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
+
+    def now(self) -> float:
+        return self.seconds
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        self.waiting.append((self.seconds + seconds, action))
+
+    def advance(self, seconds: float = 0.0) -> None:
+        """Let time pass, and run what becomes due in its order."""
+        until = self.seconds + seconds
+        while due := sorted((each for each in self.waiting if each[0] <= until), key=lambda each: each[0]):
+            self.waiting.remove(due[0])
+            self.seconds = max(self.seconds, due[0][0])
+            due[0][1]()
+        self.seconds = until
+
+
+class TellingStore(MemoryStore):
+    """A store in memory that tells its followers of every change, as Redis does, and keeps the reports it gets."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.planted = PlantedTimers()
+        self.timers = self.planted
+        self.is_degraded = False
+        self.reports: list[Report] = []
+        self.asked: list[str] = []
+        self._followers: list[tuple[str, Callable[[View | None], None]]] = []
+        self.fails_with: BaseException | None = None
+
+    @property
+    def degraded(self) -> bool:
+        return self.is_degraded
+
+    def follow(self, name: str, see: Callable[[View | None], None]) -> None:
+        self._followers.append((name, see))
+        self.tell(name)
+
+    def acquire(self, name: str, permit_id: str, *args: Any, **options: Any) -> Permitted | Refused:
+        self.asked.append(permit_id)
+        self._fail()
+        reply = super().acquire(name, permit_id, *args, **options)
+        self.tell(name)
+        return reply
+
+    def record(self, name: str, report: Report, *args: Any) -> Recorded:
+        self.reports.append(report)
+        self._fail()
+        recorded = super().record(name, report, *args)
+        self.tell(name)
+        return recorded
+
+    def snapshot(self, name: str) -> View | None:
+        self._fail()
+        return super().snapshot(name)
+
+    def tell(self, name: str) -> None:
+        view = super().snapshot(name)
+        for followed, see in self._followers:
+            if followed == name:
+                see(view)
+
+    def lose_messages(self) -> None:
+        """Tell every follower that its copy is not kept fresh any longer."""
+        for _, see in self._followers:
+            see(None)
+
+    def _fail(self) -> None:
+        if self.fails_with is not None:
+            raise self.fails_with
+
+
+def in_thread(function: Callable[[], object]) -> threading.Thread:
+    """Run a function in another thread."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,561 @@
+"""What the breaker for threads promises its callers, on a store in memory whose time the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from breaker import (
+    BreakerConfig,
+    BreakerEvent,
+    CallNotPermittedError,
+    ConfigError,
+    Consecutive,
+    Consistency,
+    EventKind,
+    FailureRate,
+    Mode,
+    OnStoreError,
+    OpenFor,
+    Outcome,
+    Override,
+    State,
+    StoreUnavailableError,
+)
+from breaker.sync import CircuitBreaker, MemoryStore
+from tests.support.stores import ManualClock
+from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, works
+
+NAME = "stripe"
+CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, call_timeout_seconds=4)
+RATE = BreakerConfig(policy=FailureRate(minimum_calls=4), cooldown_seconds=30)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that the test moves."""
+    return ManualClock()
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> TellingStore:
+    """A store on that clock."""
+    return TellingStore(clock)
+
+
+@pytest.fixture(params=[Consistency.MIRRORED, Consistency.STRICT])
+def config(request: pytest.FixtureRequest) -> BreakerConfig:
+    """Both consistency levels keep the same promises."""
+    return BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, call_timeout_seconds=4, consistency=request.param)
+
+
+def fail(breaker: CircuitBreaker, times: int) -> None:
+    """Make failing calls."""
+    for _ in range(times):
+        with pytest.raises(ProviderDownError):
+            breaker.call(fails)
+
+
+def half_open(breaker: CircuitBreaker, store: TellingStore, clock: ManualClock) -> None:
+    """Trip the circuit, and let the cooldown pass; the copy of it learns that from the message."""
+    fail(breaker, 3)
+    clock.advance(31)
+    store.lose_messages()
+
+
+def state_of(store: MemoryStore) -> State:
+    """Read the circuit's state."""
+    view = store.snapshot(NAME)
+    assert view is not None
+    return view.state
+
+
+def test_a_call_keeps_its_result_and_its_arguments(store: TellingStore, config: BreakerConfig) -> None:
+    """Values go in and come out as they are, by either way of calling."""
+    breaker = CircuitBreaker(NAME, store, config)
+
+    @breaker
+    def charge(amount: int, *, currency: str) -> str:
+        """Charge."""
+        return f"{amount} {currency}"
+
+    for _ in range(2):
+        assert charge(5, currency="EUR") == "5 EUR"
+        assert breaker.call(charge, 6, currency="USD") == "6 USD"
+    assert charge.__name__ == "charge"
+    assert (breaker.name, breaker.config) == (NAME, config)
+
+
+def test_a_method_can_be_decorated(store: TellingStore) -> None:
+    """The guarded function is bound as the plain one is, a stream as well."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+
+    class Provider:
+        amount = 7
+
+        @breaker
+        def charge(self) -> int:
+            return self.amount
+
+        @breaker
+        def stream(self) -> Iterator[int]:
+            yield self.amount
+
+    assert Provider().charge() == 7
+    assert list(Provider().stream()) == [7]
+
+
+def test_what_is_for_tasks_is_refused_at_the_door(store: TellingStore) -> None:
+    """A coroutine function would return at once and count as a success."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+
+    async def charge() -> None:
+        """Return a coroutine."""
+
+    async def stream() -> Any:
+        """Return an async generator."""
+        yield 1
+
+    for function in (charge, stream):
+        with pytest.raises(TypeError, match=r"breaker\.CircuitBreaker"):
+            breaker(function)
+    with pytest.raises(ConfigError):
+        CircuitBreaker("no name", store)
+
+
+def test_failures_trip_and_the_refusal_says_why(store: TellingStore, clock: ManualClock, config: BreakerConfig) -> None:
+    """Three in a row open the circuit; nothing is called then."""
+    breaker = CircuitBreaker(NAME, store, config)
+    breaker.call(works)
+    fail(breaker, 3)
+    clock.advance(10)
+    reached: list[int] = []
+    with pytest.raises(CallNotPermittedError) as refused:
+        breaker.call(reached.append, 1)
+    assert not reached
+    assert (refused.value.state, refused.value.last_error) == (State.OPEN, "ProviderDownError")
+    assert breaker.status.state is State.OPEN
+    assert breaker.status.refused == {"open": 1}
+
+
+def test_a_success_resets_the_count_once_for_all(store: TellingStore) -> None:
+    """Of the successes after a failure one is reported, and nobody waits for it."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    breaker.call(works)
+    fail(breaker, 2)
+    for _ in range(5):
+        breaker.call(works)
+    assert [report.outcome for report in store.reports] == [Outcome.FAILURE, Outcome.FAILURE]
+    store.planted.advance()
+    assert [report.outcome for report in store.reports[2:]] == [Outcome.SUCCESS]
+    fail(breaker, 2)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_healthy_mirrored_call_asks_and_tells_nothing(store: TellingStore) -> None:
+    """The first call asks; the copy answers the others."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    for _ in range(100):
+        breaker.call(works)
+    assert len(store.asked) == 1
+    assert not store.reports
+
+
+def test_a_probe_closes_or_reopens(store: TellingStore, clock: ManualClock, config: BreakerConfig) -> None:
+    """After the cooldown one call finds out."""
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+    fail(breaker, 1)
+    assert state_of(store) is State.OPEN
+    clock.advance(31)
+    store.lose_messages()
+    with breaker:
+        pass
+    assert state_of(store) is State.CLOSED
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_probe_gives_its_place_back(
+    store: TellingStore, clock: ManualClock, config: BreakerConfig, interruption: type[BaseException]
+) -> None:
+    """It decides nothing, and the next caller is the probe."""
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+
+    def interrupted() -> None:
+        """Press Ctrl-C."""
+        raise interruption
+
+    for _ in range(2):
+        with pytest.raises(interruption):
+            breaker.call(interrupted)
+        assert state_of(store) is State.HALF_OPEN
+    assert breaker.call(works) == "charged"
+    assert state_of(store) is State.CLOSED
+
+
+def test_who_is_interrupted_while_asking_gives_back_what_may_have_been_granted(
+    store: TellingStore, clock: ManualClock
+) -> None:
+    """The answer is lost, so the place is given back unseen."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    half_open(breaker, store, clock)
+    store.fails_with = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(works)
+    store.fails_with = None
+    store.planted.advance()
+    assert (store.reports[-1].generation, store.reports[-1].outcome) == (0, Outcome.IGNORED)
+
+
+def test_a_block_is_guarded_and_blocks_can_be_nested(store: TellingStore) -> None:
+    """Each block settles its own permit."""
+    outer, inner = CircuitBreaker("outer", store, CONFIG), CircuitBreaker(NAME, store, CONFIG)
+    for _ in range(2):
+        with pytest.raises(ProviderDownError), outer, inner, inner:
+            fails()
+    view = store.snapshot("outer")
+    assert view is not None
+    assert (view.state, view.failures) == (State.CLOSED, 2)
+    assert state_of(store) is State.OPEN
+
+
+def test_a_permit_is_settled_once(store: TellingStore) -> None:
+    """Whatever comes after the first settling does nothing."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    permit = breaker.admit()
+    assert (permit.state, permit.generation) == (State.CLOSED, 1_766_000_000_000)
+    permit.settle(Outcome.FAILURE, "a word of mine")
+    permit.returned("charged")
+    permit.raised(ProviderDownError())
+    assert len(store.reports) == 1
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.failures, view.last_error) == (1, "a word of mine")
+
+
+def test_classifiers_say_what_counts(store: TellingStore) -> None:
+    """By exception, by result, and as a failure that says itself how long to stay away; the word is theirs as well."""
+    breaker = CircuitBreaker(
+        NAME,
+        store,
+        CONFIG,
+        classify_error=lambda error: Outcome.IGNORED if isinstance(error, ValueError) else OpenFor(90),
+        classify_result=lambda result: Outcome.FAILURE if result == "declined" else Outcome.SUCCESS,
+        describe_error=lambda _: "rate limited",
+    )
+    breaker.call(works)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="literal"):
+            breaker.call(int, "five")
+    assert not store.reports
+    for _ in range(2):
+        assert breaker.call(str, "declined") == "declined"
+    fail(breaker, 1)
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.last_error, view.retry_after_seconds) == (State.OPEN, "rate limited", 90)
+
+
+def test_outcomes_of_a_rate_are_told_together(store: TellingStore) -> None:
+    """Successes wait for the flush or for the next failure, whichever comes first."""
+    breaker = CircuitBreaker(NAME, store, RATE)
+    for _ in range(3):
+        breaker.call(works)
+    assert not store.reports
+    store.planted.advance(0.1)
+    assert [report.calls for report in store.reports] == [3]
+    breaker.call(works)
+    fail(breaker, 1)
+    assert (store.reports[-1].calls, store.reports[-1].failures) == (2, 1)
+    store.planted.advance(1)
+    assert len(store.reports) == 2
+    breaker.call(works)
+    breaker.close()
+    assert store.reports[-1].calls == 1
+
+
+def test_peek_asks_only_when_the_copy_does_not_know(store: TellingStore, clock: ManualClock) -> None:
+    """It changes nothing and says what a call would be told."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    assert breaker.peek() is None
+    breaker.call(works)
+    assert breaker.peek() is None
+    fail(breaker, 3)
+    refused = breaker.peek()
+    assert refused is not None
+    assert refused.reason == "open"
+    strict = CircuitBreaker(NAME, store, BreakerConfig(consistency=Consistency.STRICT))
+    refused = strict.peek()
+    assert refused is not None
+    assert refused.retry_after_seconds == 30
+    clock.advance(31)
+    assert strict.peek() is None
+
+
+def test_an_operators_mode_holds(store: TellingStore, config: BreakerConfig) -> None:
+    """Forced open refuses, and `auto` ends it."""
+    breaker = CircuitBreaker(NAME, store, config)
+    breaker.call(works)
+    store.control(NAME, Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna"))
+    store.tell(NAME)
+    with pytest.raises(CallNotPermittedError, match="forced_open"):
+        breaker.call(works)
+    store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    store.tell(NAME)
+    assert breaker.call(works) == "charged"
+    assert [entry.by for entry in store.events(NAME)] == ["anna", "anna"]
+    assert store.names() == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("on_store_error", "reached"), [(OnStoreError.LOCAL, 3), (OnStoreError.PERMIT, 5), (OnStoreError.REFUSE, 0)]
+)
+def test_while_the_store_is_away_the_call_is_guarded_as_configured(
+    store: TellingStore, on_store_error: OnStoreError, reached: int
+) -> None:
+    """By the local layer, not at all, or not let through."""
+    breaker = CircuitBreaker(NAME, store, BreakerConfig(policy=Consecutive(3), on_store_error=on_store_error))
+    store.fails_with, store.is_degraded = StoreUnavailableError("away"), True
+    calls: list[int] = []
+
+    def failing() -> None:
+        """Note the call, and fail."""
+        calls.append(1)
+        raise ProviderDownError
+
+    for _ in range(5):
+        with pytest.raises((ProviderDownError, CallNotPermittedError)):
+            breaker.call(failing)
+    assert len(calls) == reached
+    assert breaker.status.degraded
+    assert (breaker.peek() is not None) is (on_store_error is OnStoreError.LOCAL)
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailableError("away"), RuntimeError("a bug")])
+def test_a_lost_report_changes_nothing_for_the_caller(store: TellingStore, fault: Exception) -> None:
+    """The call's own result or exception comes out, and the failure counts in the local layer."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    breaker.call(works)
+    store.fails_with = fault
+    fail(breaker, 2)
+    assert breaker.call(works) == "charged"
+    fail(breaker, 1)
+    store.lose_messages()
+    store.fails_with = StoreUnavailableError("away")
+    with pytest.raises(CallNotPermittedError):
+        breaker.call(works)
+
+
+def test_a_circuit_that_the_store_forgot_begins_anew_with_the_failure(store: TellingStore) -> None:
+    """The report is what finds out, and it counts."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    breaker.call(works)
+    store._circuits._records.clear()
+    fail(breaker, 1)
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert view.failures == 1
+
+
+def test_a_replica_that_fails_alone_stays_away_by_itself(store: TellingStore) -> None:
+    """The fleet's circuit waits for a second reporter; this replica is its outlier until a call of its own succeeds."""
+    events: list[BreakerEvent] = []
+    config = BreakerConfig(policy=Consecutive(2), minimum_reporters=2, cooldown_seconds=0.001)
+    breaker = CircuitBreaker(NAME, store, config, replica_id="api-1", listeners=[events.append])
+    breaker.call(works)
+    fail(breaker, 2)
+    assert EventKind.OUTLIER in {event.kind for event in events}
+    assert state_of(store) is State.CLOSED
+    assert breaker.status.isolated
+    while breaker.peek() is not None:
+        pass
+    assert breaker.call(works) == "charged"
+    assert not breaker.status.isolated
+
+
+def test_a_ramp_lets_traffic_back_gradually(store: TellingStore, clock: ManualClock) -> None:
+    """Right after closing the store decides who goes through."""
+    config = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, ramp_seconds=60, call_timeout_seconds=4)
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+    breaker.call(works)
+    reasons = set()
+    for _ in range(60):
+        try:
+            breaker.call(works)
+        except CallNotPermittedError as refused:
+            reasons.add(refused.reason)
+    assert reasons == {"ramping"}
+
+
+def test_listeners_are_told_outside_of_the_turn_and_harm_nobody(
+    store: TellingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A listener may use the breaker; one that raises is logged."""
+    seen: list[tuple[str, str]] = []
+
+    def look(event: BreakerEvent) -> None:
+        """Use the breaker from within."""
+        seen.append((event.kind, breaker.status.state))
+
+    def broken(_: BreakerEvent) -> None:
+        """Raise."""
+        raise ProviderDownError
+
+    breaker = CircuitBreaker(NAME, store, CONFIG, listeners=[broken, look])
+    fail(breaker, 3)
+    with pytest.raises(CallNotPermittedError):
+        breaker.call(works)
+    assert seen == [("tripped", "open"), ("refused", "open")]
+    assert caplog.text.count("a listener failed") == 2
+
+
+def numbers(*, until: int) -> Iterator[int]:
+    """Count, and say what was sent in between."""
+    sent: list[object] = []
+    for number in range(until):
+        try:
+            sent.append((yield number))
+        except ValueError as error:
+            sent.append(error)
+    return sent  # type: ignore[return-value] # a generator's own result
+
+
+def test_a_stream_passes_everything_through_and_is_settled_at_its_end(store: TellingStore) -> None:
+    """Items, what is sent and thrown in, and the result; asked for with the first item only."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    stream: Any = breaker(numbers)(until=4)
+    assert not store.asked
+    assert next(stream) == 0
+    assert stream.send("hello") == 1
+    thrown = ValueError("thrown in")
+    assert stream.throw(thrown) == 2
+    assert next(stream) == 3
+    with pytest.raises(StopIteration) as end:
+        next(stream)
+    assert end.value.value == ["hello", thrown, None, None]
+
+
+def test_a_stream_that_breaks_off_is_a_failure(store: TellingStore) -> None:
+    """What it raises comes out and counts, and an open circuit refuses the next one at its first item."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+
+    @breaker
+    def broken() -> Iterator[int]:
+        """Break off after the first item."""
+        yield 1
+        raise ProviderDownError
+
+    for _ in range(3):
+        with pytest.raises(ProviderDownError):
+            list(broken())
+    with pytest.raises(CallNotPermittedError):
+        next(iter(broken()))
+
+
+def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore, clock: ManualClock) -> None:
+    """The stream is closed at once; the probe's success is told by the timers, since this may be a finalizer."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    half_open(breaker, store, clock)
+    closed: list[bool] = []
+
+    @breaker
+    def stream() -> Iterator[int]:
+        """Note that it was closed."""
+        try:
+            yield 1
+        finally:
+            closed.append(True)
+
+    for item in stream():
+        assert item == 1
+        break
+    assert closed
+    assert state_of(store) is State.HALF_OPEN
+    store.planted.advance()
+    assert state_of(store) is State.CLOSED
+
+
+def probing(store: TellingStore, probe: Callable[[], object]) -> CircuitBreaker:
+    """Make a breaker with a background probe."""
+    return CircuitBreaker(NAME, store, CONFIG, probe=probe)
+
+
+def test_a_background_probe_closes_the_circuit_and_no_caller_is_the_probe(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails once, is made again after another cooldown, and closes the circuit."""
+    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    answers: list[Callable[[], str]] = [works, fails]
+
+    def probe() -> str:
+        """Answer."""
+        return answers.pop()()
+
+    breaker = probing(store, probe)
+    fail(breaker, 3)
+    clock.advance(31)
+    with pytest.raises(CallNotPermittedError):
+        breaker.call(works)
+    store.planted.advance(30)
+    assert state_of(store) is State.OPEN
+    clock.advance(31)
+    store.planted.advance(30)
+    assert state_of(store) is State.CLOSED
+    assert breaker.call(works) == "charged"
+    assert not answers
+
+
+def test_a_background_probe_waits_while_another_replica_probes(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused, it comes back when the other's lease has lapsed."""
+    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    clock.advance(31)
+    other = store.acquire(NAME, "of another", CONFIG.limits(), "api-2")
+    assert other.state is State.HALF_OPEN
+    store.planted.advance(30)
+    assert state_of(store) is State.HALF_OPEN
+    clock.advance(6)
+    store.planted.advance(36)
+    assert state_of(store) is State.CLOSED
+    assert breaker.call(works) == "charged"
+
+
+def test_a_background_probe_without_a_thread_gives_its_place_back(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that can start no thread tries again a little later."""
+    monkeypatch.setattr("breaker.sync._link.started", lambda *_: None)
+    probing(store, works).call(works)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(30)
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
+    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    store.planted.advance(2)
+    assert state_of(store) is State.CLOSED
+
+
+@pytest.mark.parametrize("closed_first", [True, False])
+def test_a_closed_breaker_probes_no_more(store: TellingStore, clock: ManualClock, *, closed_first: bool) -> None:
+    """Neither a probe that is due nor one that was refused is tried again."""
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.acquire(NAME, "of another", CONFIG.limits(), "api-2")
+    if not closed_first:
+        store.planted.advance(30)
+    breaker.close()
+    asked = len(store.asked)
+    clock.advance(31)
+    store.planted.advance(60)
+    assert len(store.asked) == asked
