@@ -97,6 +97,7 @@ def questions(caller: Caller, *, repeats: bool) -> list[tuple[str, Question]]:
         case "asking":
             return [("its question arrives", _ASK)]
         case "abstaining" | "anew":
+            # Who begins a circuit anew has called already: a probe's place would make its old failure a probe's.
             return [("its question arrives", _ABSTAIN)]
         case "answered" | "running" if repeats:
             return [("its question arrives again", _ASK)]
