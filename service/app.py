@@ -13,6 +13,7 @@ import structlog
 from fastapi import FastAPI
 
 from breaker import BreakerConfig, Consecutive, Consistency, RedisStore, Store
+from breaker.integrations.prometheus import BreakerCollector
 from service import health, telemetry
 from service.admin import endpoints as admin
 from service.auth import Authenticator
@@ -97,9 +98,11 @@ async def _open(settings: Settings, counters: Telemetry, unguarded: Provider) ->
             settings.redis_url.get_secret_value(), timeout_seconds=settings.breaker_store_timeout_seconds
         )
         stack.push_async_callback(_close, store)
-        counters.watch_degraded(lambda: store.degraded)
-        provider = _guarded(settings, counters, unguarded, store)
+        provider = _guarded(settings, unguarded, store)
         stack.push_async_callback(_close, provider)
+        circuits = BreakerCollector(store, provider.breakers)
+        counters.registry.register(circuits)
+        stack.callback(counters.registry.unregister, circuits)
         supervisor = TaskSupervisor()
         # Runs first: what is under way still needs all of the above.
         stack.push_async_callback(supervisor.drain, settings.request_deadline_seconds)
@@ -115,7 +118,7 @@ async def _open(settings: Settings, counters: Telemetry, unguarded: Provider) ->
                 database,
                 provider,
                 deadline_seconds=settings.request_deadline_seconds,
-                on_refusal=counters.count_refusal,
+                on_refusal=circuits.count_refusal,
             ),
         )
 
@@ -131,7 +134,7 @@ def _stripe(settings: Settings) -> Provider:
     )
 
 
-def _guarded(settings: Settings, counters: Telemetry, unguarded: Provider, store: Store) -> Provider:
+def _guarded(settings: Settings, unguarded: Provider, store: Store) -> GuardedProvider:
     return GuardedProvider(
         unguarded,
         store,
@@ -144,7 +147,6 @@ def _guarded(settings: Settings, counters: Telemetry, unguarded: Provider, store
         attempts=settings.provider_attempts,
         deadline_seconds=settings.request_deadline_seconds,
         replica_id=settings.replica_id,
-        listeners=[counters.on_breaker_event],
     )
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-from breaker import BreakerEvent, EventKind
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Around the deadlines of a provider call: a healthy one, one attempt that timed out, a whole request that did.
@@ -17,7 +13,7 @@ router = APIRouter(tags=["operations"])
 
 
 class Telemetry:
-    """One process's counters, in a registry of their own."""
+    """One process's counters, in a registry of their own; what its circuits have counted joins them there."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -34,23 +30,6 @@ class Telemetry:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._transitions = Counter(
-            "switchgear_breaker_transitions",
-            "Transitions that calls of this replica brought about.",
-            ["circuit", "transition"],
-            registry=self.registry,
-        )
-        self._refusals = Counter(
-            "switchgear_breaker_refusals",
-            "Provider calls of this replica that were refused.",
-            ["circuit"],
-            registry=self.registry,
-        )
-        self._degraded = Gauge(
-            "switchgear_breaker_degraded",
-            "1 while Redis is away and this replica guards by itself.",
-            registry=self.registry,
-        )
         self._payments = Counter(
             "switchgear_payments",
             "Requests to create an intent, by what came of them.",
@@ -58,26 +37,11 @@ class Telemetry:
             registry=self.registry,
         )
 
-    def watch_degraded(self, degraded: Callable[[], bool]) -> None:
-        """Read from now on, at each scrape, whether Redis is away."""
-        self._degraded.set_function(degraded)
-
     def count_request(self, method: str, route: str, status_code: int, duration_seconds: float) -> None:
         """Count an answered request; its route, not its path, so that the number of series stays small."""
         method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status_code)).inc()
         self._durations.labels(method, route).observe(duration_seconds)
-
-    def on_breaker_event(self, event: BreakerEvent) -> None:
-        """Count what happened to a circuit."""
-        if event.kind is EventKind.REFUSED:
-            self.count_refusal(event.name)
-        else:
-            self._transitions.labels(event.name, event.kind.value).inc()
-
-    def count_refusal(self, circuit: str) -> None:
-        """Count a provider call that was not made: refused by the circuit, or given up by a look at it beforehand."""
-        self._refusals.labels(circuit).inc()
 
     def count_payment(self, outcome: str) -> None:
         """Count what came of a request to create an intent: `created`, `replayed` or an error's code."""

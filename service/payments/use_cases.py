@@ -32,7 +32,8 @@ class Payments:
         database: Where intents are kept.
         provider: Who moves the money.
         deadline_seconds: How long one call of the provider may take, its repeats included.
-        on_refusal: Told of each circuit that a look at it found open; what refuses a call tells its own listeners.
+        on_refusal: Told of each circuit that turned a request away at a look at it, and why; a circuit counts the calls
+            that it refuses itself.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Payments:
         provider: Provider,
         *,
         deadline_seconds: float,
-        on_refusal: Callable[[str], None] = lambda _: None,
+        on_refusal: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._database = database
         self._on_refusal = on_refusal
@@ -115,7 +116,7 @@ class Payments:
                 attempt.check(key)
                 if (answer := known(attempt)) is not None:
                     return answer
-        self._on_refusal(refusal.circuit)
+        self._on_refusal(refusal.circuit, refusal.reason)
         raise outcomes.refused(refusal)
 
     async def _earlier(self, new: NewIntent, key: KeyClaim | None) -> Attempt:

@@ -150,12 +150,14 @@ class CallRefusedError(Exception):
     Attributes:
         circuit: The circuit's name, such as `stripe:create_intent`.
         retry_after_seconds: When a call may be let through again.
+        reason: Why the circuit lets none through, in its own word.
     """
 
-    def __init__(self, circuit: str, retry_after_seconds: float) -> None:
-        super().__init__(f"{circuit} is open")
+    def __init__(self, circuit: str, retry_after_seconds: float, *, reason: str = "open") -> None:
+        super().__init__(f"{circuit} is {reason}")
         self.circuit = circuit
         self.retry_after_seconds = retry_after_seconds
+        self.reason = reason
 
 
 class Provider(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -111,6 +111,11 @@ class GuardedProvider:
         """The guarded provider's name."""
         return self._provider.name
 
+    @property
+    def breakers(self) -> Collection[CircuitBreaker]:
+        """The circuits' breakers, one for each operation."""
+        return self._breakers.values()
+
     async def peek(self, operation: ProviderOperation) -> CallRefusedError | None:
         """Tell whether a call would be refused now; calls nothing and changes nothing."""
         refusal = await self._breakers[operation].peek()
@@ -209,7 +214,7 @@ def _kind(error: BaseException) -> str:
 
 
 def _refused(refusal: CallNotPermittedError) -> CallRefusedError:
-    return CallRefusedError(refusal.breaker, refusal.retry_after_seconds)
+    return CallRefusedError(refusal.breaker, refusal.retry_after_seconds, reason=refusal.reason)
 
 
 def _now() -> float:

@@ -251,11 +251,13 @@ async def test_open_circuit_is_503_and_writes_nothing(
         assert (again.status_code, again.content) == (201, done.content)
         problem(await create(api, key="done", amount=1), 422, "idempotency_key_reused")
         metrics = state["telemetry"].registry
-    assert metrics.get_sample_value("switchgear_payments_total", {"outcome": "service_unavailable"}) == 3
-    refused = {"circuit": "stripe:create_intent"}
-    assert metrics.get_sample_value("switchgear_breaker_refusals_total", refused) == 3
-    tripped = {"circuit": "stripe:create_intent", "transition": "tripped"}
-    assert metrics.get_sample_value("switchgear_breaker_transitions_total", tripped) == 1
+        assert metrics.get_sample_value("switchgear_payments_total", {"outcome": "service_unavailable"}) == 3
+        refused = {"circuit": "stripe:create_intent", "reason": "open"}
+        assert metrics.get_sample_value("switchgear_breaker_refusals_total", refused) == 3
+        tripped = {"circuit": "stripe:create_intent", "transition": "tripped"}
+        assert metrics.get_sample_value("switchgear_breaker_transitions_total", tripped) == 1
+        opened = {"circuit": "stripe:create_intent", "state": "open"}
+        assert metrics.get_sample_value("switchgear_breaker_state", opened) == 1
 
 
 async def test_milestone_has_one_payment(api: httpx.AsyncClient, provider: FakeProvider) -> None:
