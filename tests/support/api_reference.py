@@ -58,7 +58,9 @@ def _public_modules(module: griffe.Module) -> Iterator[griffe.Module]:
 
 
 def _exported(module: griffe.Module) -> list[griffe.Object]:
-    names = sorted(str(name) for name in module.exports or [])
+    """List what a module declares public; one that declares nothing means what it defines without an underscore."""
+    own = (each.name for each in module.members.values() if isinstance(each, (griffe.Class, griffe.Function)))
+    names = sorted(str(name) for name in module.exports or own if not str(name).startswith("_"))
     found = (module[name] for name in names)
     return [each.final_target if isinstance(each, griffe.Alias) else each for each in found]
 
@@ -68,10 +70,10 @@ def _kind_of(member: griffe.Object) -> str:
         return "function"
     if not isinstance(member, griffe.Class):
         return "attribute"
-    if member.name.endswith("Error"):
-        return "error"
     if any("Enum" in str(base) for base in member.bases):
         return "enum"
+    if member.name.endswith("Error"):
+        return "error"
     return "dataclass" if "dataclass" in member.labels else "class"
 
 
@@ -164,12 +166,13 @@ def _docstring(documented: griffe.Object) -> Iterator[str]:
 def _fields(
     documented: griffe.Object, fields: Iterable[griffe.DocstringParameter | griffe.DocstringAttribute]
 ) -> Iterator[str]:
-    known = documented.parameters if isinstance(documented, (griffe.Class, griffe.Function)) else griffe.Parameters()
+    has_parameters = isinstance(documented, (griffe.Class, griffe.Function))
+    known = {each.name: each for each in documented.parameters} if has_parameters else {}
     for each in fields:
         facts = [] if each.annotation is None else [f"`{each.annotation}`"]
-        default = known[each.name].default if each.name in known else None
-        if default is not None:
-            facts.append(f"default `{_default(default)}`")
+        parameter = known.get(each.name)
+        if parameter and parameter.default and parameter.kind is not griffe.ParameterKind.var_positional:
+            facts.append(f"default `{_default(parameter.default)}`")
         yield f"- `{each.name}`{' (' + ', '.join(facts) + ')' if facts else ''}: {_unwrapped(each.description)}"
     yield ""
 
@@ -189,8 +192,13 @@ def _default(expression: str | griffe.Expr) -> str:
 
 def _unwrapped(text: str) -> str:
     """Join the lines of each paragraph and of each item, so that the page wraps where its reader's screen does."""
-    parts = re.split(r"(\n\n|\n(?=- ))", text)
-    return "".join(part if part in {"\n\n", "\n"} else " ".join(part.split()) for part in parts)
+    return "\n\n".join(_joined(paragraph) for paragraph in text.split("\n\n"))
+
+
+def _joined(paragraph: str) -> str:
+    if paragraph.startswith(("    ", "|")):  # A program, a table: its lines are its own.
+        return paragraph
+    return "\n".join(" ".join(item.split()) for item in re.split(r"\n(?=- )", paragraph))
 
 
 if __name__ == "__main__":
