@@ -166,8 +166,8 @@ def _docstring(documented: griffe.Object) -> Iterator[str]:
 def _fields(
     documented: griffe.Object, fields: Iterable[griffe.DocstringParameter | griffe.DocstringAttribute]
 ) -> Iterator[str]:
-    has_parameters = isinstance(documented, (griffe.Class, griffe.Function))
-    known = {each.name: each for each in documented.parameters} if has_parameters else {}
+    parameters = documented.parameters if isinstance(documented, (griffe.Class, griffe.Function)) else ()
+    known = {each.name: each for each in parameters}
     for each in fields:
         facts = [] if each.annotation is None else [f"`{each.annotation}`"]
         parameter = known.get(each.name)
