@@ -61,19 +61,12 @@ class _InTime(_Connection):
     def socket_timeout(self, seconds: float | None) -> None:
         self._socket_timeout = seconds
 
-    @property
+    @property  # type: ignore[misc] # set by what is not used here only
     def socket_connect_timeout(self) -> float | None:
         return _shorter(self._socket_connect_timeout)
 
-    @socket_connect_timeout.setter
-    def socket_connect_timeout(self, seconds: float | None) -> None:
-        self._socket_connect_timeout = seconds
-
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the driver's
-        sock = self._get_socket()
-        if sock is not None:
-            # Holds for the answer as well.
-            sock.settimeout(self.socket_timeout)
+        self.update_current_socket_timeout(-1)  # To what is left now; it holds for the answer as well.
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, disconnect_on_error: bool = True, **options: Any) -> Any:

@@ -1,0 +1,485 @@
+"""What the store for threads promises on a real server: commands, messages, deadlines, ends."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis._parsers.hiredis import _HiredisParser
+
+from breaker import (
+    BreakerConfig,
+    CallNotPermittedError,
+    ConfigError,
+    Consistency,
+    Mode,
+    Outcome,
+    Override,
+    State,
+    StoreUnavailableError,
+)
+from breaker._scripts import Script
+from breaker._types import Permitted, Report
+from breaker.sync import CircuitBreaker, RedisStore
+from breaker.sync import _in_time as in_time
+from breaker.sync._guard import StoreGuard
+from tests.support.ports import free_port
+from tests.support.processes import wait_until
+from tests.support.redis_servers import RedisServer, running
+from tests.support.redis_topologies import watched
+
+NAME = "stripe:create_intent"
+KEY = f"breaker:{{{NAME}}}"
+LIMITS = BreakerConfig().limits()
+STRICT = BreakerConfig(consistency=Consistency.STRICT)
+_FROM_A_CLIENT = {"evalsha", "eval", "sadd", "smembers", "subscribe", "hello", "client|setinfo", "client|setname"}
+
+
+class ProviderDownError(Exception):
+    """What a sick dependency raises."""
+
+
+def works() -> str:
+    """Succeed."""
+    return "charged"
+
+
+def fails() -> str:
+    """Fail as a sick dependency does."""
+    raise ProviderDownError
+
+
+def fail(breaker: CircuitBreaker, times: int) -> None:
+    """Make failing calls."""
+    for _ in range(times):
+        with pytest.raises(ProviderDownError):
+            breaker.call(fails)
+
+
+def permits(breaker: CircuitBreaker) -> bool:
+    """Tell whether the copy of the circuit is fresh and lets calls through."""
+    return breaker._circuit.permit is not None
+
+
+def refuses(breaker: CircuitBreaker) -> bool:
+    """Tell whether the copy of the circuit is fresh and refuses calls."""
+    return breaker._circuit.mirror.refusal() is not None
+
+
+def warm(breaker: CircuitBreaker) -> None:
+    """Use the breaker until its copy is fresh."""
+    breaker.call(works)
+    wait_until(lambda: permits(breaker), "the copy is fresh")
+
+
+Start = Callable[..., CircuitBreaker]
+
+
+@pytest.fixture
+def start(redis_url: str) -> Iterator[Start]:
+    """Start a replica whose store is closed at the end."""
+    stores: list[RedisStore] = []
+
+    def starting(
+        name: str, config: BreakerConfig | None = None, *, url: str = redis_url, **options: Any
+    ) -> CircuitBreaker:
+        stores.append(RedisStore.from_url(url, **{"timeout_seconds": 5, **options}))
+        return CircuitBreaker(NAME, stores[-1], config, replica_id=name)
+
+    yield starting
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    """A store on an empty server."""
+    with closing(RedisStore.from_url(redis_url, timeout_seconds=5)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def cli(redis_url: str) -> Iterator[redis.Redis]:
+    """What a person on call would use."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+def store_of(breaker: CircuitBreaker) -> RedisStore:
+    """Say which store a replica of these tests uses."""
+    store = breaker._store
+    assert isinstance(store, RedisStore)
+    return store
+
+
+def commands_sent(cli: redis.Redis) -> dict[str, int]:
+    """Count the commands of clients since the last reset, heartbeats left out."""
+    stats: Any = cli.info("commandstats")
+    counts = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+    return {name: calls for name, calls in counts.items() if name in _FROM_A_CLIENT}
+
+
+@contextmanager
+def frozen(server: RedisServer) -> Iterator[None]:
+    """Stop a server's process while the block runs."""
+    server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+def test_a_healthy_call_and_a_refused_one_cost_no_command(start: Start, cli: redis.Redis) -> None:
+    """Ten thousand calls on a fresh copy that is closed, and a hundred on one that is open."""
+    breaker = start("api-1")
+    warm(breaker)
+    cli.config_resetstat()
+    for _ in range(10_000):
+        breaker.call(works)
+    assert commands_sent(cli) == {}
+    fail(breaker, 3)
+    wait_until(lambda: refuses(breaker), "the copy knows of the trip")
+    cli.config_resetstat()
+    for _ in range(100):
+        with pytest.raises(CallNotPermittedError):
+            breaker.call(works)
+        assert breaker.peek() is not None
+    assert commands_sent(cli) == {}
+
+
+def test_a_connection_says_nothing_of_its_own(start: Start, cli: redis.Redis) -> None:
+    """A strict call is one command; the first use of a name registers it, and no connection introduces itself."""
+    cli.script_flush()
+    cli.config_resetstat()
+    breaker = start("api-1", STRICT)
+    for _ in range(3):
+        breaker.call(works)
+    # What `cli` says to connect is its own.
+    assert {name: count for name, count in commands_sent(cli).items() if name in {"eval", "sadd"}} == {
+        "eval": 1,
+        "sadd": 1,
+    }
+    assert commands_sent(cli)["evalsha"] == 3
+
+
+def test_what_the_store_reads_and_writes(store: RedisStore, cli: redis.Redis) -> None:
+    """The same keys as everybody's, readable by a person; reading changes nothing."""
+    assert store.snapshot(NAME) is None
+    permit = store.acquire(NAME, "p1", LIMITS, "api-1")
+    assert isinstance(permit, Permitted)
+    report = Report(permit_id="p1", generation=permit.generation, outcome=Outcome.FAILURE, failures=1, error="Broken")
+    assert store.record(NAME, report, LIMITS).failures == 1
+    view = store.control(NAME, Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna"))
+    assert view.mode is Mode.FORCED_OPEN
+    assert cli.hget(KEY, "last_error") == "Broken"
+    assert [entry.by for entry in store.events(NAME)] == ["anna"]
+    assert store.names() == [NAME]
+    cli.flushall()
+    store.acquire(NAME, "p2", LIMITS, "api-1")
+    assert store.names() == [NAME]
+
+
+def test_an_operators_mode_reaches_every_replica(start: Start) -> None:
+    """Forced open holds at once everywhere, and `auto` ends it everywhere."""
+    first, second = start("api-1"), start("api-2")
+    warm(first)
+    warm(second)
+    store_of(first).control(NAME, Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna"))
+    wait_until(lambda: refuses(second), "the other replica knows")
+    store_of(first).control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    wait_until(lambda: permits(second), "the other replica knows")
+
+
+def test_a_lost_subscription_falls_back_to_asking(
+    start: Start, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is cut is noticed at once; calls ask until the copies are fresh again."""
+    monkeypatch.setattr("breaker.sync._redis_feed._PAUSE_SECONDS", 0.5)
+    breaker = start("api-1")
+    warm(breaker)
+    subscriber = next(client for client in cli.client_list(_type="pubsub"))
+    cli.client_kill_filter(_id=subscriber["id"])
+    wait_until(lambda: not permits(breaker), "the copy is not relied on")
+    assert breaker.call(works) == "charged"
+    wait_until(lambda: permits(breaker), "the copy is fresh again")
+
+
+def test_a_subscription_that_dies_silently_is_noticed_by_the_heartbeat(start: Start) -> None:
+    """A server that stops answering sends nothing; without a sign of life the copy is not relied on."""
+    with running("valkey") as server:
+        breaker = start("api-1", url=server.url, heartbeat_seconds=0.05, timeout_seconds=0.5)
+        warm(breaker)
+        with frozen(server):
+            wait_until(lambda: not permits(breaker), "the copy is not relied on")
+        wait_until(lambda: permits(breaker), "the copy is fresh again")
+
+
+def test_a_quiet_subscription_stays(start: Start, cli: redis.Redis) -> None:
+    """As long as the server gives signs of life the copy is fresh, however little happens."""
+    breaker = start("api-1", heartbeat_seconds=0.05)
+    warm(breaker)
+    number = cli.client_list(_type="pubsub")[0]["id"]
+    cli.config_resetstat()
+    stats: Any = {}
+
+    def has_asked() -> bool:
+        """Tell whether the subscription has asked for five signs of life."""
+        stats.update(cli.info("commandstats"))
+        return bool(stats.get("cmdstat_ping", {}).get("calls", 0) >= 5)
+
+    wait_until(has_asked, "five heartbeats")
+    assert permits(breaker)
+    assert [client["id"] for client in cli.client_list(_type="pubsub")] == [number]
+
+
+def test_breakers_of_a_process_share_one_subscription(start: Start, cli: redis.Redis) -> None:
+    """Another circuit, and another breaker for the same one, are followed on the same connection."""
+    breaker = start("api-1")
+    warm(breaker)
+    store = store_of(breaker)
+    second, other = CircuitBreaker(NAME, store), CircuitBreaker("other", store)
+    warm(second)
+    warm(other)
+    (subscriber,) = cli.client_list(_type="pubsub")
+    assert subscriber["sub"] == "2"
+
+
+def test_closing_ends_the_threads_and_the_connections(start: Start, cli: redis.Redis) -> None:
+    """Nothing of a store is left, and its breakers know that they are not kept fresh any longer."""
+    breaker = start("api-1")
+    warm(breaker)
+    fail(breaker, 1)
+    wait_until(lambda: breaker._circuit.hears_successes, "the copy knows of the failure")
+    breaker.call(works)
+    store = store_of(breaker)
+    threads = [store.timers._thread, store._feed._thread]
+    assert all(thread is not None and thread.daemon and thread.is_alive() for thread in threads)
+    breaker.close()
+    store.close()
+    assert not any(thread is not None and thread.is_alive() for thread in threads)
+    assert not permits(breaker)
+    assert cli.hget(KEY, "failures") == "0"
+    assert not cli.client_list(_type="pubsub")
+    wait_until(lambda: len(cli.client_list()) == 1, "only the person on call is connected")
+
+
+def test_a_store_can_be_closed_by_what_a_message_brings_about(store: RedisStore) -> None:
+    """A follower that closes the store does not wait for itself."""
+    closed = threading.Event()
+
+    def close(_: object) -> None:
+        """Close the store."""
+        store.close()
+        closed.set()
+
+    store.follow(NAME, close)
+    assert closed.wait(20)
+    thread = store._feed._thread
+    assert thread is not None
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_client_of_the_users_own_stays_open(redis_url: str) -> None:
+    """A store closes what it made; one that decodes answers is as good, one that might wait for ever is refused."""
+    with redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
+        store = RedisStore(client)
+        breaker = CircuitBreaker(NAME, store)
+        warm(breaker)
+        fail(breaker, 3)
+        wait_until(lambda: refuses(breaker), "the copy knows of the trip")
+        store.close()
+        assert client.ping()
+    with redis.Redis.from_url(redis_url, socket_timeout=None) as client, pytest.raises(ConfigError, match="socket"):
+        RedisStore(client)
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://localhost", {"timeout_seconds": 0}),
+        ("redis://localhost", {"heartbeat_seconds": 0}),
+        ("redis://localhost", {"prefix": "{breaker}"}),
+        ("redis+cluster://localhost", {}),
+    ],
+)
+def test_nonsense_is_refused_at_construction(url: str, options: dict[str, Any]) -> None:
+    """What cannot work is said before anything is connected."""
+    with pytest.raises(ConfigError):
+        RedisStore.from_url(url, **options)
+
+
+def test_a_socket_in_the_file_system_is_a_server_as_well() -> None:
+    """What binds a connection to its deadline does so for every kind."""
+    with tempfile.TemporaryDirectory(prefix="sg-") as directory:
+        path = str(Path(directory) / "socket")
+        with running("valkey", unixsocket=path), closing(RedisStore.from_url(f"unix://{path}")) as store:
+            assert CircuitBreaker(NAME, store, STRICT).call(works) == "charged"
+            assert store.names() == [NAME]
+
+
+def test_an_absent_server_does_not_stop_the_application(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """With nobody listening, calls are guarded locally at once, and the log says so in one line."""
+    breaker = start("api-1", url=f"redis://127.0.0.1:{free_port()}")
+    with caplog.at_level(logging.WARNING, logger="breaker"):
+        for _ in range(5):
+            assert breaker.call(works) == "charged"
+        fail(breaker, 3)
+        with pytest.raises(CallNotPermittedError):
+            breaker.call(works)
+    assert breaker.status.degraded
+    assert len(caplog.records) == 1
+
+
+def test_a_frozen_server_costs_one_store_timeout_and_what_was_known_is_kept(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of sixteen threads waits for the server, for one timeout; when it goes on, the shared circuit is in force."""
+    monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 60)
+    with running("valkey") as server:
+        breaker = start("api-1", STRICT, url=server.url, timeout_seconds=0.3)
+        store = store_of(breaker)
+        breaker.call(works)
+        waits: list[float] = []
+
+        def call() -> None:
+            """Call ten times, and note how long that took."""
+            for _ in range(10):
+                began = time.monotonic()
+                assert breaker.call(works) == "charged"
+                waits.append(time.monotonic() - began)
+
+        with frozen(server):
+            call()
+            assert store.degraded
+            threads = [threading.Thread(target=call) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+        assert len(waits) == 170
+        assert sum(wait >= 0.3 for wait in waits) == 1, "only the first call waited for the server"
+        monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0)
+        store._guard._try_again_at = 0
+
+        def is_back() -> bool:
+            """Call, and tell whether the store answered."""
+            breaker.call(works)
+            return not store.degraded
+
+        wait_until(is_back, "the store answers again")
+        assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+@contextmanager
+def slow_server(seconds: float) -> Iterator[str]:
+    """Answer each command with a number, but only after a while."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            """Serve one connection."""
+            connection, _ = listening.accept()
+            with connection:
+                while connection.recv(65536):
+                    time.sleep(seconds)  # The slowness is what is tested.
+                    connection.sendall(b":1\r\n")
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}"
+        serving.join(20)
+
+
+def test_the_deadline_is_one_for_everything_that_a_call_makes_the_store_do() -> None:
+    """Two answers that are each in time are too late together."""
+    with slow_server(0.4) as url, closing(RedisStore.from_url(url, timeout_seconds=0.6)) as store:
+        with pytest.raises(StoreUnavailableError, match="TimeoutError"):
+            store.acquire(NAME, "p1", LIMITS, "api-1")
+        assert store._registered == {NAME}, "the first answer came in time"
+
+
+def test_a_pause_of_our_own_is_no_absence_of_the_server(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that could not run until its deadline had passed still takes the answer that came meanwhile."""
+    monkeypatch.setattr("breaker.sync._in_time._LAST_LOOK_SECONDS", 5)
+    sadd = store._client.sadd
+
+    def pausing(*arguments: Any) -> Any:
+        """Do not run for longer than the deadline."""
+        in_time._current.due = time.monotonic() - 1
+        return sadd(*arguments)
+
+    monkeypatch.setattr(store._client, "sadd", pausing)
+    assert isinstance(store.acquire(NAME, "p1", LIMITS, "api-1"), Permitted)
+    assert not store.degraded
+
+
+def test_queueing_counts_as_waiting() -> None:
+    """Who finds no free place in time is guarded locally."""
+    guard, go_on = StoreGuard(0.05, 1), threading.Event()
+    holding = threading.Thread(target=guard.run, args=(lambda: go_on.wait(20),))
+    holding.start()
+    wait_until(lambda: guard._slots._value == 0, "the only place is taken")
+    with pytest.raises(StoreUnavailableError, match="too many"):
+        guard.run(works)
+    go_on.set()
+    holding.join(20)
+    assert not guard.degraded
+
+
+def test_what_is_not_understood_is_a_store_failure(store: RedisStore) -> None:
+    """A reply of another version is told apart from what the server itself refuses."""
+    store._scripts.acquire = Script("#!lua\nreturn {'perhaps', 0}")
+    assert CircuitBreaker(NAME, store, STRICT).call(works) == "charged"
+    store._scripts.snapshot = Script("#!lua\nreturn redis.error_reply('BREAKER wrong')")
+    with pytest.raises(StoreUnavailableError, match="BREAKER wrong"):
+        store.snapshot(NAME)
+    assert not store.degraded
+    store._scripts.snapshot = Script("#!lua\nreturn redis.error_reply('OOM no memory')")
+    with pytest.raises(StoreUnavailableError, match="OutOfMemory"):
+        store.snapshot(NAME)
+    assert store.degraded
+
+
+def test_sentinels_lead_to_the_primary_also_after_a_failover(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls go on through it, and an interrupted command's answer is not taken for the next one's."""
+    monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("breaker.sync._redis_feed._PAUSE_SECONDS", 0.1)
+    with watched("valkey") as group:
+        breaker = start("api-1", url=group.url, timeout_seconds=1, heartbeat_seconds=0.1)
+        warm(breaker)
+        store = store_of(breaker)
+
+        def interrupted(*_: object, **__: object) -> None:
+            """Press Ctrl-C while the answer is on its way."""
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(_HiredisParser, "read_response", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.names()
+        view = store.snapshot(NAME)
+        assert view is not None
+        assert view.state is State.CLOSED
+        group.primary.signal(signal.SIGKILL)
+
+        def is_promoted() -> bool:
+            """Call, and tell whether the replica has taken over."""
+            assert breaker.call(works) == "charged"
+            return group.replica_is_primary()
+
+        wait_until(is_promoted, "the replica is promoted")
+        wait_until(lambda: breaker.call(works) == "charged" and permits(breaker), "the copy is fresh again")
+        fail(breaker, 3)
+        view = store.snapshot(NAME)
+        assert view is not None
+        assert view.state is State.OPEN

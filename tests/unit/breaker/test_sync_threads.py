@@ -1,0 +1,235 @@
+"""The threads themselves: that they start when needed, survive what they run, end when told, and keep turns."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from breaker import BreakerConfig, BreakerEvent, CallNotPermittedError, Consecutive, State
+from breaker.sync import CircuitBreaker, MemoryStore
+from breaker.sync import _fork as fork
+from breaker.sync._timers import Timers
+from breaker.sync._turn import Turn
+from tests.support.processes import wait_until
+from tests.support.stores import ManualClock
+from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, works
+
+
+def runs(timers: Timers) -> bool:
+    """Tell whether the timers have a thread that runs."""
+    return timers._thread is not None and timers._thread.is_alive()
+
+
+def test_timers_run_what_is_due_in_its_order_and_survive_it(caplog: pytest.LogCaptureFixture) -> None:
+    """What fails is logged, and the rest runs."""
+    timers, done = Timers(), list[str]()
+    timers.after(0.03, lambda: done.append("last"))
+    timers.after(0.01, lambda: done.append("first"))
+    timers.after(0.02, fails)  # type: ignore[arg-type] # what it returns is of no interest
+    wait_until(lambda: len(done) == 2, "both have run")
+    assert done == ["first", "last"]
+    assert "what was due failed" in caplog.text
+    timers.close()
+
+
+def test_timers_end_when_closed() -> None:
+    """The thread is gone afterwards, what was not due yet never runs, and nothing starts again."""
+    timers, done = Timers(), list[int]()
+    timers.after(60, lambda: done.append(1))
+    assert runs(timers)
+    timers.close()
+    assert not runs(timers)
+    timers.after(0, lambda: done.append(2))
+    assert not runs(timers)
+    assert not done
+    Timers().close()
+
+
+def test_timers_can_be_closed_by_what_they_run() -> None:
+    """A listener that closes the store does not wait for itself."""
+    timers = Timers()
+    timers.after(0, timers.close)
+    thread = timers._thread
+    assert thread is not None
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_two_threads_start_the_timers_once() -> None:
+    """Who comes second finds them started."""
+    timers = Timers()
+    with timers._starting:
+        second = in_thread(lambda: timers.after(60, works))  # type: ignore[arg-type]
+        wait_until(lambda: timers._orders.qsize() == 1, "the other thread is about to start them")
+        timers._thread = threading.Thread()
+    second.join(20)
+    assert not runs(timers)
+
+
+def test_a_process_that_can_start_no_thread_makes_its_calls_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timers wait until one can be started; no call fails for it."""
+
+    def refuse(_: threading.Thread) -> None:
+        """Fail as at the end of the interpreter."""
+        raise RuntimeError("can't start new thread")
+
+    store = MemoryStore()
+    breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=Consecutive(3)))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert breaker.call(works) == "charged"
+        with pytest.raises(ProviderDownError):
+            breaker.call(fails)
+    assert not runs(store.timers)
+    store.timers.after(0, lambda: None)
+    assert runs(store.timers)
+    store.close()
+    assert not runs(store.timers)
+
+
+class Raced:
+    """A queue that another thread empties between a look at it and taking from it."""
+
+    left = 1
+
+    def __bool__(self) -> bool:
+        return self.left > 0
+
+    def popleft(self) -> Any:
+        """Come too late."""
+        self.left -= 1
+        raise IndexError
+
+
+def test_what_another_thread_has_told_or_sent_already_is_passed_over() -> None:
+    """Two threads that empty the same queue meet at its end."""
+    store, heard = TellingStore(ManualClock()), list[BreakerEvent]()
+    turn = Turn("stripe", [heard.append])
+    turn._told = Raced()  # type: ignore[assignment]
+    with turn:
+        pass
+    link = CircuitBreaker("stripe", store)._link
+    link._unsent = Raced()  # type: ignore[assignment]
+    link.close()
+    assert not heard
+    assert not store.reports
+
+
+def test_sixty_four_threads_share_one_circuit() -> None:
+    """No failure of theirs is lost, and after the trip nobody calls."""
+    store = MemoryStore()
+    breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=Consecutive(64)))
+    together = threading.Barrier(64)
+    seen: list[str] = []
+
+    def call() -> None:
+        """Fail together with the others."""
+
+        def failing() -> None:
+            """Wait for everybody, and fail."""
+            together.wait(20)
+            raise ProviderDownError
+
+        for _ in range(2):
+            try:
+                breaker.call(failing)
+            except (ProviderDownError, CallNotPermittedError) as error:
+                seen.append(type(error).__name__)
+            together.wait(20)
+
+    threads = [in_thread(call) for _ in range(64)]
+    for thread in threads:
+        thread.join(20)
+    assert sorted(seen) == ["CallNotPermittedError"] * 64 + ["ProviderDownError"] * 64
+    view = store.snapshot("stripe")
+    assert view is not None
+    assert (view.state, view.failures) == (State.OPEN, 64)
+    assert not breaker.status.degraded
+    store.close()
+
+
+def test_two_threads_that_ask_first_follow_once() -> None:
+    """Who comes second finds that the store has been told to follow."""
+    store = TellingStore(ManualClock())
+    link = CircuitBreaker("stripe", store)._link
+
+    class Overtaken(Turn):
+        """A turn before which another thread has taken one."""
+
+        overtaken = False
+
+        def __enter__(self) -> None:
+            super().__enter__()
+            if not self.overtaken:
+                self.overtaken = True
+                link._follow()
+
+    link.turn = Overtaken("stripe", ())
+    link._follow()
+    assert len(store._followers) == 1
+
+
+def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:
+    """Permit ids and the replica's name are the child's own, and so are the threads; what is gone is not begun."""
+    store = TellingStore(ManualClock())
+    breaker = CircuitBreaker("stripe", store)
+    first_id, timers = next(breaker._circuit.permit_ids), store.timers
+    gc.collect()
+    before = set(fork._made)
+    CircuitBreaker("short-lived", store)
+    assert fork._made.keys() > before
+    gc.collect()
+    assert fork._made.keys() == before
+    fork._made[-1] = lambda: None  # type: ignore[assignment] # One that has just gone.
+    fork._begin_anew()
+    del fork._made[-1]
+    assert next(breaker._circuit.permit_ids).split("-")[0] != first_id.split("-")[0]
+    assert store.timers is not timers
+    assert breaker.call(works) == "charged"
+
+
+_FORKING = """
+import os, sys
+from breaker.sync import CircuitBreaker, MemoryStore
+store = MemoryStore()
+breaker = CircuitBreaker("stripe", store)
+breaker.call(int)
+child = os.fork()
+if child == 0:
+    assert str(os.getpid()) in breaker._circuit.replica_id
+    breaker.call(int)
+    store.timers.after(0, lambda: os._exit(7))
+    store.timers._thread.join(20)
+    os._exit(1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+_ENDING = """
+import threading, time
+from breaker.sync import CircuitBreaker, MemoryStore
+breaker = CircuitBreaker("stripe", MemoryStore(), probe=lambda: time.sleep(600))
+hanging = threading.Thread(target=breaker.call, args=(time.sleep, 600), daemon=True)
+hanging.start()
+breaker.call(int)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+def test_a_forked_child_has_timers_of_its_own() -> None:
+    """What runs in the parent's thread runs in the child's."""
+    child = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKING], timeout=40, check=False)
+    assert child.returncode == 7
+
+
+def test_the_interpreter_ends_although_calls_hang_and_nothing_was_closed() -> None:
+    """No thread of a store keeps it alive."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", _ENDING], timeout=40, check=True)
+    assert time.monotonic() - began < 40
