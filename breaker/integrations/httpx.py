@@ -155,8 +155,8 @@ class BreakerTransport(httpx.AsyncBaseTransport):
     its first byte has shown nothing: it counts as nothing, and a probe's place is free again. One that is closed later
     counts as an answer. A cancelled request counts as nothing.
 
-    The caller gets the same response or exception as without a breaker. What is closed must be: a probe whose response
-    is neither read nor closed keeps its place until its lease lapses.
+    The caller gets the same response or exception as without a breaker, and closes responses as ever: a probe whose
+    response is neither read to its end nor closed keeps its place until its lease lapses.
 
     Args:
         transport: The transport to guard; closed with this one.

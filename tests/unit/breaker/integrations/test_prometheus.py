@@ -15,6 +15,7 @@ from breaker import (
     Override,
     State,
     StoreUnavailableError,
+    sync,
 )
 from breaker.integrations.httpx import PerHost
 from breaker.integrations.prometheus import BreakerCollector
@@ -171,3 +172,20 @@ async def test_a_scrape_asks_nobody() -> None:
     generate_latest(registry)
     assert await store.names() == []
     assert breaker.status.state is State.CLOSED
+
+
+def test_breakers_of_threads_are_scraped_as_well() -> None:
+    """One collector shows both kinds."""
+
+    def fails_in_a_thread() -> None:
+        raise ConnectionError
+
+    store, registry = sync.MemoryStore(), CollectorRegistry()
+    guarded = sync.CircuitBreaker(NAME, store, CONFIG)
+    registry.register(BreakerCollector(store, [guarded]))
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            guarded.call(fails_in_a_thread)
+    labels = {"circuit": NAME, "state": "open"}
+    assert registry.get_sample_value("switchgear_breaker_state", labels) == 1
+    store.close()
