@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
-from breaker import BreakerConfig, Outcome, State
+from breaker import BreakerConfig, Mode, Outcome, State
 from breaker._types import Permitted, Refused, Reporting, Transition
 from tests.contract.circuit import Circuit
 from tests.support.stores import ManualClock
@@ -134,3 +134,102 @@ async def test_several_successes_may_be_asked_for(circuit: Circuit, clock: Manua
     assert (await circuit.refusal()).reason == "probing"
     assert (await circuit.settle(pair[0], Outcome.SUCCESS)).state is State.HALF_OPEN
     assert (await circuit.settle(pair[1], Outcome.SUCCESS)).transition is Transition.CLOSED
+
+
+async def test_who_leaves_probing_to_others_waits_and_changes_nothing(circuit: Circuit, clock: ManualClock) -> None:
+    """With a background probe no user's call is the canary: after the cooldown it is refused for as long as a lease."""
+    await circuit.fail(3)
+    clock.advance(30)
+    before = await circuit.view()
+    refused = await circuit.refusal(may_probe=False)
+    assert (refused.reason, refused.state, refused.retry_after_ms) == ("probing", State.OPEN, 5_000)
+    assert await circuit.view() == before
+
+
+async def test_who_leaves_probing_to_others_still_sees_the_cooldown(circuit: Circuit, clock: ManualClock) -> None:
+    """While the cooldown runs its rest is the answer, to the last millisecond."""
+    await circuit.fail(3)
+    clock.advance(29.999)
+    refused = await circuit.refusal(may_probe=False)
+    assert (refused.reason, refused.retry_after_ms) == ("open", 1)
+
+
+async def test_who_leaves_probing_to_others_takes_no_free_place(circuit: Circuit, clock: ManualClock) -> None:
+    """In the middle of recovery, too, a place is left to those who may; the wait is the rest of the first lease."""
+    circuit.configure(probe_limit=2)
+    await circuit.fail(3)
+    clock.advance(30)
+    probe = await circuit.permit("probe")
+    clock.advance(2)
+    refused = await circuit.refusal(may_probe=False)
+    assert (refused.reason, refused.state, refused.retry_after_ms) == ("probing", State.HALF_OPEN, 3_000)
+    assert (await circuit.refusal("probe", may_probe=False)).reason == "probing"
+    assert (await circuit.view()).probes_out == 1
+    await circuit.settle(probe, Outcome.SUCCESS)
+    assert isinstance(await circuit.ask(may_probe=False), Permitted)
+
+
+async def test_who_leaves_probing_to_others_goes_through_when_metrics_are_only_watched(recovering: Circuit) -> None:
+    """Where nothing is refused, who may not probe is let through and not counted."""
+    await recovering.set_mode(Mode.METRICS_ONLY)
+    reply = await recovering.ask(may_probe=False)
+    assert isinstance(reply, Permitted)
+    assert (reply.state, reply.reporting, reply.transition) == (State.OPEN, Reporting.NOTHING, None)
+
+
+async def test_two_places_are_two_leases(circuit: Circuit, clock: ManualClock) -> None:
+    """Each probe has a lease of its own; who is refused waits for the first of them to lapse."""
+    circuit.configure(probe_limit=2)
+    await circuit.fail(3)
+    clock.advance(30)
+    await circuit.permit()
+    clock.advance(2)
+    await circuit.permit()
+    seen = await circuit.view()
+    assert (seen.probes_out, seen.probe_until_ms) == (2, clock.now_ms + 3_000)
+    assert (await circuit.refusal()).retry_after_ms == 3_000
+    clock.advance(3)
+    await circuit.permit()
+    assert (await circuit.refusal()).retry_after_ms == 2_000
+
+
+async def test_successes_of_one_recovery_do_not_count_in_the_next(circuit: Circuit) -> None:
+    """A reopening forgets the good probes before it."""
+    circuit.configure(probe_successes=2)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    await circuit.succeed()
+    assert (await circuit.view()).probe_successes == 1
+    await circuit.fail()
+    assert (await circuit.view()).probe_successes == 0
+    await circuit.wait_out()
+    assert (await circuit.succeed()).state is State.HALF_OPEN
+    assert (await circuit.succeed()).state is State.CLOSED
+    assert (await circuit.view()).probe_successes == 0
+
+
+async def test_an_ignored_probe_is_no_success(circuit: Circuit) -> None:
+    """A cancelled probe adds nothing to the successes that close."""
+    circuit.configure(probe_successes=2)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    await circuit.succeed()
+    await circuit.settle(await circuit.permit(), Outcome.IGNORED)
+    assert (await circuit.view()).probe_successes == 1
+
+
+async def test_what_a_failed_probe_leaves_behind(recovering: Circuit, clock: ManualClock) -> None:
+    """The record names the probe's error and replica, and the failures that tripped stay readable."""
+    clock.advance(3)
+    await recovering.fail(by="replica-2", error="ConnectError")
+    seen = await recovering.view()
+    assert (seen.last_error, seen.tripped_by, seen.failures) == ("ConnectError", "replica-2", 3)
+    assert (seen.opened_at_ms, seen.opened_at) == (clock.now_ms, "2025-12-17T19:33:53.000Z")
+
+
+async def test_what_a_good_probe_leaves_behind(recovering: Circuit, clock: ManualClock) -> None:
+    """The record shows when it closed; why it had tripped, and the last error, stay for whoever looks later."""
+    await recovering.succeed()
+    seen = await recovering.view()
+    assert (seen.closed_at_ms, seen.opened_at_ms, seen.probes_out) == (clock.now_ms, 0, 0)
+    assert (seen.trip_reason, seen.last_error) == ("3 consecutive failures", "ReadTimeout")

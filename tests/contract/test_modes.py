@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from breaker import Mode, Outcome, State
+from breaker import FailureRate, Mode, Outcome, State
 from breaker._types import Reporting
 from tests.contract.circuit import NAME, Circuit
 from tests.support.stores import ManualClock
@@ -90,3 +90,94 @@ async def test_a_forced_mode_does_not_hand_out_probes(circuit: Circuit, clock: M
     await circuit.ask()
     seen = await circuit.view()
     assert (seen.state, seen.probes_out) == (State.OPEN, 0)
+
+
+async def test_forced_closed_counts_nothing_of_a_rate(circuit: Circuit) -> None:
+    """What an operator lets through stays out of the window."""
+    circuit.configure(policy=FailureRate(minimum_calls=1))
+    await circuit.set_mode(Mode.FORCED_CLOSED)
+    assert (await circuit.permit())[1].reporting is Reporting.NOTHING
+
+
+async def test_metrics_only_watches_a_rate(circuit: Circuit) -> None:
+    """The window fills and trips as ever."""
+    circuit.configure(policy=FailureRate(minimum_calls=2))
+    await circuit.set_mode(Mode.METRICS_ONLY)
+    assert (await circuit.permit())[1].reporting is Reporting.COUNTED
+    assert (await circuit.count(2, 1)).state is State.OPEN
+    await circuit.permit()
+
+
+async def test_metrics_only_lets_through_beside_the_probes(circuit: Circuit, clock: ManualClock) -> None:
+    """While the places are taken others go through uncounted, and a place that is given back is a probe's again."""
+    await circuit.set_mode(Mode.METRICS_ONLY)
+    await circuit.fail(3)
+    clock.advance(30)
+    probe = await circuit.permit("probe")
+    assert (await circuit.permit("probe"))[1].reporting is Reporting.ALL
+    beside = await circuit.permit()
+    assert (beside[1].state, beside[1].transition) == (State.HALF_OPEN, None)
+    assert not (await circuit.settle(beside, Outcome.FAILURE)).applied
+    await circuit.settle(probe, Outcome.IGNORED)
+    assert (await circuit.permit())[1].reporting is Reporting.ALL
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_a_mode_shows_who_set_it_and_until_when(circuit: Circuit, clock: ManualClock, mode: Mode) -> None:
+    """A mode carries its reason, its actor and its end; auto carries nothing, whatever was said with it."""
+    seen = await circuit.set_mode(mode, for_seconds=90)
+    expected = ("", "", 0) if mode is Mode.AUTO else ("because", "anna", clock.now_ms + 90_000)
+    assert seen.mode is mode
+    assert (seen.mode_reason, seen.mode_actor, seen.mode_until_ms) == expected
+    assert await circuit.view() == seen
+
+
+async def test_a_mode_holds_to_its_last_millisecond(circuit: Circuit, clock: ManualClock) -> None:
+    """One millisecond before the end it refuses, at the end it does not, and reading says the same."""
+    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=10)
+    clock.advance(9.999)
+    assert (await circuit.view()).mode is Mode.FORCED_OPEN
+    assert (await circuit.refusal()).retry_after_ms == 1
+    clock.advance(0.001)
+    seen = await circuit.view()
+    assert (seen.mode, seen.mode_reason, seen.mode_actor, seen.mode_until_ms) == (Mode.AUTO, "", "", 0)
+    await circuit.permit()
+
+
+async def test_a_new_mode_takes_the_place_of_the_old_with_its_end(circuit: Circuit, clock: ManualClock) -> None:
+    """A mode without an end does not inherit one."""
+    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=10)
+    seen = await circuit.set_mode(Mode.FORCED_CLOSED)
+    assert seen.mode_until_ms == 0
+    clock.advance(10)
+    assert (await circuit.permit())[1].mode is Mode.FORCED_CLOSED
+
+
+async def test_a_report_does_not_end_a_mode(circuit: Circuit, clock: ManualClock) -> None:
+    """A mode that is over is shown as over, and its end is written by the next who asks."""
+    permit = await circuit.permit()
+    await circuit.set_mode(Mode.METRICS_ONLY, for_seconds=10)
+    clock.advance(10)
+    assert (await circuit.settle(permit, Outcome.FAILURE)).failures == 1
+    assert (await circuit.view()).mode is Mode.AUTO
+    assert await circuit.happened() == ["mode_changed"]
+
+
+async def test_a_reset_of_an_unknown_circuit_makes_one(circuit: Circuit, clock: ManualClock) -> None:
+    """It is closed, has a generation of its own, and the reset is on record."""
+    seen = await circuit.set_mode(None)
+    assert (seen.state, seen.generation, seen.revision) == (State.CLOSED, clock.now_ms + 1, 2)
+    assert await circuit.happened() == ["reset"]
+
+
+async def test_a_reset_leaves_what_explains_the_past(circuit: Circuit, clock: ManualClock) -> None:
+    """Why it had tripped stays readable; what would act on the future is gone."""
+    circuit.configure(probe_successes=2)
+    await circuit.fail(3)
+    clock.advance(30)
+    await circuit.succeed()
+    await circuit.permit()
+    seen = await circuit.set_mode(None)
+    assert (seen.trip_reason, seen.last_error) == ("3 consecutive failures", "ReadTimeout")
+    assert (seen.opened_at, seen.opened_at_ms, seen.retry_at_ms, seen.failures) == ("", 0, 0, 0)
+    assert (seen.probe_successes, seen.probes_out, seen.probe_until_ms) == (0, 0, 0)

@@ -4,7 +4,16 @@ from collections.abc import Callable
 
 import pytest
 
-from breaker import BreakerConfig, CircuitBreaker, ConfigError, Consecutive, MemoryStore, OnStoreError, RedisStore
+from breaker import (
+    BreakerConfig,
+    CircuitBreaker,
+    ConfigError,
+    Consecutive,
+    FailureRate,
+    MemoryStore,
+    OnStoreError,
+    RedisStore,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +22,27 @@ from breaker import BreakerConfig, CircuitBreaker, ConfigError, Consecutive, Mem
         (lambda: Consecutive(0), "failures must be 1 or more"),
         (lambda: BreakerConfig(cooldown_seconds=0), "cooldown_seconds must be above 0"),
         (lambda: BreakerConfig(cooldown_seconds=float("nan")), "cooldown_seconds must be above 0"),
+        (lambda: BreakerConfig(max_cooldown_seconds=0), "max_cooldown_seconds must be above 0"),
+        (lambda: BreakerConfig(flush_seconds=0), "flush_seconds must be above 0"),
+        (lambda: BreakerConfig(stable_after_seconds=-1), "stable_after_seconds must be 0 or more"),
+        (lambda: BreakerConfig(ramp_seconds=-1), "ramp_seconds must be 0 or more"),
+        (lambda: BreakerConfig(ramp_seconds=float("inf")), "ramp_seconds must be 0 or more"),
+        (lambda: BreakerConfig(cooldown_multiplier=0.99), "cooldown_multiplier must be between 1 and 100"),
+        (lambda: BreakerConfig(cooldown_multiplier=100.01), "cooldown_multiplier must be between 1 and 100"),
+        (lambda: BreakerConfig(cooldown_multiplier=float("nan")), "cooldown_multiplier must be between 1 and 100"),
+        (lambda: BreakerConfig(cooldown_jitter=-0.01), "cooldown_jitter must be between 0 and 1"),
+        (lambda: BreakerConfig(cooldown_jitter=1.01), "cooldown_jitter must be between 0 and 1"),
+        (lambda: BreakerConfig(minimum_reporters=0), "minimum_reporters must be 1 or more"),
+        (lambda: BreakerConfig(cooldown_seconds=30, idle_seconds=40.999), "idle_seconds must cover"),
+        (lambda: BreakerConfig(consistency="eventual"), "consistency must be one of mirrored, strict"),  # type: ignore[arg-type]
+        (lambda: FailureRate(threshold=0), "threshold must be above 0 and at most 1"),
+        (lambda: FailureRate(threshold=1.01), "threshold must be above 0 and at most 1"),
+        (lambda: FailureRate(slow_rate_threshold=0), "slow_rate_threshold must be above 0 and at most 1"),
+        (lambda: FailureRate(slow_rate_threshold=1.01), "slow_rate_threshold must be above 0 and at most 1"),
+        (lambda: FailureRate(window_seconds=0.999), "window_seconds must be 1 or more"),
+        (lambda: FailureRate(window_seconds=float("inf")), "window_seconds must be 1 or more"),
+        (lambda: FailureRate(minimum_calls=0), "minimum_calls must be 1 or more"),
+        (lambda: FailureRate(slow_call_seconds=0), "slow_call_seconds must be above 0"),
         (lambda: BreakerConfig(probe_limit=0), "probe_limit must be 1 or more"),
         (lambda: BreakerConfig(probe_successes=0), "probe_successes must be 1 or more"),
         (lambda: BreakerConfig(call_timeout_seconds=-1), "call_timeout_seconds must be above 0"),
@@ -61,3 +91,37 @@ def test_the_fingerprint_can_be_read() -> None:
 def test_a_plain_word_will_do_for_on_store_error() -> None:
     """Settings give text; the text is checked and becomes the enum."""
     assert BreakerConfig(on_store_error="refuse").on_store_error is OnStoreError.REFUSE  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BreakerConfig(cooldown_multiplier=1, cooldown_jitter=0, minimum_reporters=1, stable_after_seconds=0),
+        lambda: BreakerConfig(cooldown_multiplier=100, cooldown_jitter=1, ramp_seconds=0),
+        lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5),
+        lambda: BreakerConfig(cooldown_seconds=30, idle_seconds=41),
+        lambda: FailureRate(threshold=1, slow_rate_threshold=1, window_seconds=1, minimum_calls=1),
+        lambda: FailureRate(threshold=0.0001, slow_rate_threshold=0.0001, slow_call_seconds=0.001),
+        lambda: CircuitBreaker("n" * 200, MemoryStore()),
+    ],
+)
+def test_the_bounds_themselves_are_accepted(make: Callable[[], object]) -> None:
+    """What is just sensible is not nonsense."""
+    make()
+
+
+@pytest.mark.parametrize(
+    ("share", "percent"),
+    [(1.0, 100), (0.5, 50), (0.29, 29), (0.07, 7), (1 / 3, 33.3333), (2 / 3, 66.6666), (0.0001, 0.01)],
+)
+def test_a_share_is_never_more_than_was_asked_for(share: float, percent: float) -> None:
+    """As percent with four decimals, cut and not rounded up, so that the share itself still reaches it."""
+    limits = BreakerConfig(policy=FailureRate(threshold=share, slow_call_seconds=1, slow_rate_threshold=share)).limits()
+    assert (limits.failure_percent, limits.slow_percent) == (percent, percent)
+
+
+def test_a_rate_counts_no_slowness_unless_asked_to() -> None:
+    """Without `slow_call_seconds` the share of slow calls is off, whatever its threshold."""
+    limits = BreakerConfig(policy=FailureRate(slow_rate_threshold=0.5)).limits()
+    assert (limits.slow_percent, limits.failure_percent, limits.window_ms, limits.minimum_calls) == (0, 50, 60_000, 20)
+    assert limits.consecutive == 0
