@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from breaker import Override, Reason, RedisStore, State
+from breaker._wire import KeySpace
 from tests.support.api_reference import PAGE, reference
 from tests.support.pages import ROOT, blocks_of, run_page
 
@@ -31,6 +32,14 @@ def test_the_picture_names_every_state_and_every_refusal() -> None:
     text = (ROOT / "docs" / "states.svg").read_text(encoding="utf-8")
     shown = set(re.findall(r">(\w+)<", text))
     assert {*State, *Reason} <= shown
+
+
+def test_the_design_names_every_key() -> None:
+    """Whoever looks for a circuit in Redis finds every key of it explained."""
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    space = KeySpace("breaker:")
+    keys = space.of("NAME")
+    assert [key for key in (*keys, keys.changes, space.registry) if f"| `{key}` |" not in design] == []
 
 
 async def test_the_design_names_every_field_of_the_record(redis_url: str) -> None:
