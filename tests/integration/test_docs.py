@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,25 @@ async def test_a_page_does_what_it_says(page: Path, redis_url: str, monkeypatch:
     monkeypatch.setenv("REDIS_URL", redis_url)
     shown = sum(block.language in {"python", "console"} for block in blocks_of(page))
     assert await run_page(page, redis_url) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```python\nprint("this")\n```\n\n```text\nthat\n```\n',
+        '```python\nprint("nothing is shown")\n```\n',
+        "```console\n$ frobnicate\n```\n",
+        "```console\n$ make what-is-not-there\n```\n",
+        "```console\n$ pip install '.[what-is-not-there]'\n```\n",
+    ],
+    ids=["other output", "output that is not shown", "unknown command", "unknown target", "unknown extra"],
+)
+async def test_a_page_that_says_what_is_not_so_is_noticed(text: str, redis_url: str, tmp_path: Path) -> None:
+    """What runs the pages finds a difference where there is one."""
+    page = tmp_path / "page.md"
+    page.write_text(text, encoding="utf-8")
+    with pytest.raises((AssertionError, subprocess.CalledProcessError)):
+        await run_page(page, redis_url)
 
 
 def test_the_reference_is_that_of_the_docstrings() -> None:
