@@ -113,3 +113,17 @@ async def test_memory_of_a_rate_is_its_buckets_whatever_the_traffic(fleet: Fleet
         return sum(fleet.cli.memory_usage(key, samples=0) for key in keys)
 
     assert await two_windows(5) <= await two_windows(1) + 64
+
+
+@pytest.mark.parametrize("how", [SUCCESS, FAILURE])
+async def test_a_straggler_takes_no_waiting_success_with_it(fleet: Fleet, how: str) -> None:
+    """A call from before the trip comes back while successes of today wait to be told: all of those are counted."""
+    first, _, third = await fleet.start(config=fleet.config(policy=_HALF_OF_SIX, flush_seconds=_FOR_EVER))
+    late = await first.begin()
+    probe = await fleet.reach_half_open(third)
+    await probe.succeed()
+    await fleet.caught_up()
+    await first.ask("run", how=SUCCESS, times=30, wait=False)
+    await first.ask("finish", call=late.name, how=how, wait=False)
+    await first.run(FAILURE)
+    assert (fleet.state, fleet.record["calls"], fleet.record["failures"]) == ("closed", "31", "1")
