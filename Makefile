@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 2
 .DELETE_ON_ERROR:
 
 ##@ Everyday
-.PHONY: run demo test check
+.PHONY: run demo test test-library check
 run: install ## Start the whole system and serve it until Ctrl-C (PORT=8000 REPLICAS=3)
 	@$(BIN)/python -m service.local
 
@@ -18,6 +18,10 @@ demo: install ## Play an outage and watch the fleet trip, probe and recover (SAV
 
 test: install ## Run all tests against servers that they start themselves (T=tests/unit for a part)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(T)
+
+LIBRARY_TESTS = $(addprefix tests/,unit/breaker contract model lua integration/breaker concurrency conformance interleavings)
+test-library: install ## Run the library's tests (another Python: PYTHON=python3.13 VENV=.cache/python3.13)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(LIBRARY_TESTS)
 
 check: lint typecheck test ## All that CI runs: lint, typecheck, test
 

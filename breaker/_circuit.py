@@ -27,6 +27,7 @@ from breaker._types import (
     OpenFor,
     Outcome,
     Permitted,
+    Reason,
     Recorded,
     Refused,
     Report,
@@ -111,6 +112,9 @@ class Circuit:
         self._tally = Tally()
         self._other_configs: set[str] = set()
         self._last: Permitted | Refused | Recorded | View | None = None
+        self._mode = Mode.AUTO
+        # While the store is away the local layer decides, although the copy may not be known to be old yet.
+        self._is_away = False
         self._refused: Counter[str] = Counter()
         # One refusal is given again and again, so it is counted by itself and summed up when another takes its place.
         self._refusing: Refused | None = None
@@ -128,12 +132,11 @@ class Circuit:
         if self.isolation is not None and self.isolation.active:
             permit_id = next(self.permit_ids)
             return Call(permit_id, self._let(self.isolation.acquire(permit_id), local=True), Issuer.ISOLATION)
-        mirror = self.mirror
-        if mirror.permit is None:
+        if self.permit is None:
             refused = self.refused()
             if refused is not None:
                 raise refused
-        return Call(next(self.permit_ids), mirror.permit, Issuer.MIRROR) if mirror.permit else None
+        return Call(next(self.permit_ids), self.permit, Issuer.MIRROR) if self.permit else None
 
     def refused(self) -> CallNotPermittedError | None:
         """Return what a call is refused with by what is remembered here; counted as a refusal, so to be raised."""
@@ -183,7 +186,8 @@ class Circuit:
         remembered = self.mirror.refusal()
         if remembered is not None:
             return True, CallNotPermittedError(self.name, *remembered)
-        return self.mirror.permit is not None, None
+        self._open_door()
+        return self.permit is not None, None
 
     def given_back_unseen(self, permit_id: str) -> Report:
         """Give back a place that a lost answer may have granted."""
@@ -211,14 +215,17 @@ class Circuit:
                 if report.calls:
                     self._tally.add(report.generation)
                 return None
-            calls, slow = self._tally.take(report.generation)
-            return replace(report, calls=report.calls + calls, slow=slow)
+            return self._with_waiting(report)
         if call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
             # A success that ends a run of failures: one for all successes of this replica until it has arrived.
             if self.resetting:
                 return None
             self.resetting = True
         return report
+
+    def _with_waiting(self, report: Report) -> Report:
+        calls, slow = self._tally.take(report.generation)
+        return replace(report, calls=report.calls + calls, slow=report.slow + slow)
 
     def gather(self, permit: Permitted) -> bool:
         """Settle a success by letting it wait for others, where that is all there is to do; False where it is not."""
@@ -233,7 +240,10 @@ class Circuit:
             return self.settle(call, Outcome.FAILURE, "SlowCall")
         if call.permit.reporting is not Reporting.COUNTED or call.issuer not in {Issuer.STORE, Issuer.MIRROR}:
             return None
+        report = self._watched(replace(self._report(call, Outcome.SUCCESS, ""), slow=1))
         call.counted = True
+        if report.alone:
+            return self._with_waiting(report)
         self._tally.add(call.permit.generation, slow=1)
         return None
 
@@ -266,7 +276,7 @@ class Circuit:
             if recorded.applied and recorded.state is State.CLOSED:
                 self.isolation.begin()
                 _log.warning("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
-                self.tell(EventKind.OUTLIER, recorded.state, recorded.generation, local=True)
+                self.tell(EventKind.OUTLIER, recorded.state, recorded.generation, local=False)
             else:
                 self.isolation.end()
             self._open_door()
@@ -278,8 +288,10 @@ class Circuit:
     def undelivered(self, report: Report) -> None:
         """Take that a report was lost: a probe's lease will lapse, and a failure counts here."""
         self.resetting = False
+        self._is_away = True
         if self.isolation is not None and report.alone:
             self.isolation.end()
+        self._open_door()
         if report.outcome is Outcome.FAILURE:
             recorded = self.local.count(report)
             if recorded is not None:
@@ -291,7 +303,7 @@ class Circuit:
         """Take a view that a message brought, or None when no more will come for now."""
         if self.mirror.see(view) and view is not None:
             self.local.learn(view)
-            self._last = view
+            self._last, self._mode, self._is_away = view, view.mode, False
             if self.isolation is not None:
                 self.isolation.learn(view)
             self._compare_configs(view)
@@ -312,29 +324,31 @@ class Circuit:
         """Show what this replica knows and has counted."""
         self._sum_up(None)
         last = self._last
-        state, mode, generation = State.CLOSED, Mode.AUTO, 0
-        if last is not None:
-            state, generation = last.state, last.generation
-            mode = Mode.AUTO if isinstance(last, Recorded) else last.mode
         isolated = self.isolation is not None and self.isolation.active
         return Status(
             name=self.name,
-            state=state,
-            mode=mode,
-            generation=generation,
+            state=State.CLOSED if last is None else last.state,
+            mode=self._mode,
+            generation=0 if last is None else last.generation,
             degraded=degraded,
             isolated=isolated,
             refused=dict(self._refused),
             transitions=dict(self._transitions),
         )
 
-    def tell(self, kind: EventKind, state: State, generation: int, *, local: bool) -> None:
+    def tell(
+        self, kind: EventKind, state: State, generation: int, *, local: bool, reason: Reason | None = None
+    ) -> None:
         """Tell the listeners."""
-        if kind is not EventKind.REFUSED:
+        if reason is None and not local:
             self._transitions[kind] += 1
         for listener in self._listeners:
             try:
-                listener(BreakerEvent(kind=kind, name=self.name, state=state, generation=generation, local=local))
+                listener(
+                    BreakerEvent(
+                        kind=kind, name=self.name, state=state, generation=generation, local=local, reason=reason
+                    )
+                )
             except Exception:
                 _log.exception("%s: a listener failed", self.name)
 
@@ -350,7 +364,7 @@ class Circuit:
             self._sum_up(refused)
         self._refusals += 1
         if self._listeners:
-            self.tell(EventKind.REFUSED, refused.state, refused.generation, local=local)
+            self.tell(EventKind.REFUSED, refused.state, refused.generation, local=local, reason=refused.reason)
         return CallNotPermittedError(self.name, refused, rest_seconds)
 
     def _sum_up(self, following: Refused | None) -> None:
@@ -397,19 +411,22 @@ class Circuit:
         return replace(report, alone=True) if alone else report
 
     def _learn(self, reply: Permitted | Refused | Recorded) -> None:
-        self._last = reply
+        self._last, self._is_away = reply, False
+        if not isinstance(reply, Recorded):
+            self._mode = reply.mode
         self.mirror.note(reply)
         self.local.learn(reply)
         self._open_door()
 
     def _open_door(self) -> None:
         isolated = self.isolation is not None and self.isolation.active
-        permit = self.permit = None if isolated else self.mirror.permit
+        permit = self.permit = None if isolated or self._is_away else self.mirror.permit
         # Looked at when a call has returned. The permit may have been another one then: one that wanted to hear of a
         # success when nothing is counted any more loses nothing, and one that did not is passed over in `settle`.
         self.hears_successes = (
             self._hears_results
-            or (permit is not None and permit.reporting is not Reporting.FAILURES)
+            or permit is None
+            or permit.reporting is not Reporting.FAILURES
             or (self.isolation is not None and self.isolation.hears_successes)
         )
 

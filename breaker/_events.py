@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from breaker._types import Mode, State
+from breaker._types import Mode, Reason, State
 
 
 class EventKind(StrEnum):
@@ -30,7 +30,8 @@ class BreakerEvent:
         name: The circuit.
         state: Its state afterwards.
         generation: Its generation afterwards.
-        local: True when the replica's local layer decided, because the store was away.
+        local: True when the replica decided by itself: the store was away, or it alone fails.
+        reason: Why a call was refused; None for everything else.
     """
 
     kind: EventKind
@@ -38,6 +39,7 @@ class BreakerEvent:
     state: State
     generation: int
     local: bool = False
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class Status:
         degraded: Whether the store is away, and the replica guards itself.
         isolated: Whether this replica stays away by itself because it alone fails.
         refused: How many calls were refused here, by reason.
-        transitions: How many transitions were brought about here, by kind.
+        transitions: How many transitions of the fleet's circuit were brought about here, by kind.
     """
 
     name: str

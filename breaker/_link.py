@@ -125,7 +125,9 @@ class Link:
             reply = await self._store.acquire(
                 circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
             )
-        except StoreUnavailableError:
+        except Exception as error:
+            if not isinstance(error, StoreUnavailableError):
+                _log.exception("%s: the store failed in a way that it should not", circuit.name)
             return circuit.unanswered(permit_id)
         except asyncio.CancelledError:
             # The script may have run and given this call a probe's place, whose answer nobody waits for any more.
@@ -149,11 +151,9 @@ class Link:
             recorded = await self._store.record(circuit.name, report, circuit.limits)
             if recorded.generation == 0 and circuit.begins_anew(report):
                 recorded = await self._record_anew(report)
-        except StoreUnavailableError:
-            circuit.undelivered(report)
-            return
-        except Exception:
-            _log.exception("%s: a report was lost", circuit.name)
+        except Exception as error:
+            if not isinstance(error, StoreUnavailableError):
+                _log.exception("%s: a report was lost", circuit.name)
             circuit.undelivered(report)
             return
         circuit.delivered(report, recorded)
@@ -163,10 +163,13 @@ class Link:
         """Report to a circuit that the store has forgotten: it idled out, or its data were lost.
 
         No message says so, and a mirrored circuit that is healthy asks nothing, so a report may be what finds out. It
-        is not late, and it counts for the circuit that begins anew.
+        is not late, and it counts for the circuit that begins anew; but should that be recovering already, then the
+        call was none of its probes.
         """
         circuit = self._circuit
-        permit = await self._store.acquire(circuit.name, report.permit_id, circuit.limits, circuit.replica_id)
+        permit = await self._store.acquire(
+            circuit.name, report.permit_id, circuit.limits, circuit.replica_id, may_probe=False
+        )
         return await self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 
     def _flush_later(self) -> None:

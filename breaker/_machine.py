@@ -192,7 +192,7 @@ def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) ->
 
 def _count(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
     """Count what was told; returns also what changes for everybody to see, and why the circuit should trip, if so."""
-    if told.outcome is Outcome.FAILURE and told.replica_id:
+    if (told.outcome is Outcome.FAILURE or told.slow) and told.replica_id:
         record = replace(record, reporters={**record.reporters, told.replica_id: now_ms})
     return (_count_run if limits.consecutive else _count_rate)(record, told, limits, now_ms)
 

@@ -6,6 +6,7 @@ what users read and write.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,9 +97,16 @@ class OpenFor:
 
     Attributes:
         seconds: How long; above 0. `max_cooldown_seconds` is the most that is believed.
+
+    Raises:
+        ValueError: That is no time; a classifier that raises it has its call counted as a failure.
     """
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise ValueError("OpenFor.seconds must be above 0 and finite")
 
 
 @dataclass(frozen=True, slots=True)

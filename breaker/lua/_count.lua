@@ -76,7 +76,7 @@ end
 
 -- Returns what changes in the record (field to value), and why the circuit should trip, or nil.
 local function count(keys, record, limits, told, now_ms)
-  if told.outcome == 'failure' and told.replica_id ~= '' then
+  if (told.outcome == 'failure' or told.slow > 0) and told.replica_id ~= '' then
     redis.call('ZADD', keys.reporters, now_ms, told.replica_id)
   end
   local counted = limits.consecutive > 0 and count_run or count_rate

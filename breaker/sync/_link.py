@@ -117,7 +117,9 @@ class Link:
             reply = self._store.acquire(
                 circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
             )
-        except StoreUnavailableError:
+        except Exception as error:
+            if not isinstance(error, StoreUnavailableError):
+                _log.exception("%s: the store failed in a way that it should not", circuit.name)
             with self.turn:
                 return circuit.unanswered(permit_id)
         except BaseException:
@@ -174,7 +176,9 @@ class Link:
     def _record_anew(self, report: Report) -> Recorded:
         """Report to a circuit that the store has forgotten; such a report is not late, it is what finds out."""
         circuit = self._circuit
-        permit = self._store.acquire(circuit.name, report.permit_id, circuit.limits, circuit.replica_id)
+        permit = self._store.acquire(
+            circuit.name, report.permit_id, circuit.limits, circuit.replica_id, may_probe=False
+        )
         return self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 
     def _flush_later(self) -> None:

@@ -11,6 +11,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Signs certificates and writes them into a directory.
@@ -23,7 +35,11 @@ class Authority:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        unsigned = self._about(self._name, self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        unsigned = (
+            self._about(self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+            .add_extension(_SIGNS_CERTIFICATES, True)
+        )
         self.file = self._write(f"{name}.crt", self._signed(unsigned))
 
     def sign(self, name: str) -> tuple[Path, Path]:
@@ -50,6 +66,9 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
+            # Python 3.13 takes no certificate without these.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
         )
 
     def _signed(self, unsigned: x509.CertificateBuilder) -> bytes:

@@ -44,13 +44,18 @@ class TellingStore(MemoryStore):
         await self.tell(name)
         return recorded
 
+    async def snapshot(self, name: str) -> View | None:
+        if self.is_away:
+            raise StoreUnavailableError
+        return await super().snapshot(name)
+
     async def control(self, name: str, action: Override | Adjust) -> View:
         view = await super().control(name, action)
         await self.tell(name)
         return view
 
     async def tell(self, name: str) -> None:
-        view = await self.snapshot(name)
+        view = await super().snapshot(name)
         for followed, see in self.followers:
             if followed == name:
                 see(view)

@@ -15,10 +15,16 @@ from breaker import (
     CallTimeoutError,
     CircuitBreaker,
     Consecutive,
+    Consistency,
     EventKind,
+    MemoryStore,
+    Mode,
     Outcome,
+    Override,
+    Reason,
     State,
 )
+from breaker._types import Recorded, Report
 from tests.support.replica import ProviderDownError, fails, works
 from tests.support.stores import ManualClock
 from tests.support.telling_store import TellingStore
@@ -239,3 +245,89 @@ async def test_results_are_judged(store: TellingStore) -> None:
     store.reports.clear()
     assert await breaker.call(works) == "charged"
     assert [report.outcome for report in store.reports] == [Outcome.FAILURE]
+
+
+async def test_while_the_store_is_away_a_copy_that_looks_fresh_permits_nothing_by_itself(store: TellingStore) -> None:
+    """The local layer has tripped on lost reports, so it decides, although no message has said that the copy is old."""
+    breaker = await warm(store)
+    store.is_away = True
+    for _ in range(2):
+        with pytest.raises(ProviderDownError):
+            await breaker.call(fails)
+    with pytest.raises(CallNotPermittedError):
+        await breaker.call(works)
+    assert (await breaker.peek()) is not None
+    store.is_away = False
+    assert await breaker.call(works) == "charged"
+    assert breaker._circuit.permit is not None
+
+
+async def test_a_store_that_breaks_in_its_own_way_counts_as_away(store: TellingStore) -> None:
+    """Whatever a store raises when it is asked, the caller gets a call guarded locally."""
+    breaker = CircuitBreaker("c", store)
+
+    async def breaks(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug of the store's")
+
+    store.acquire = breaks  # type: ignore[method-assign]
+    assert await breaker.call(works) == "charged"
+
+
+async def test_status_shows_the_operators_mode_after_a_report(store: TellingStore) -> None:
+    """A report's answer says nothing of the mode, and changes nothing of what is known of it."""
+    breaker = CircuitBreaker("c", store, BreakerConfig(consistency=Consistency.STRICT))
+    await store.control("c", Override(mode=Mode.METRICS_ONLY, reason="because", actor="anna"))
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    assert breaker.status.mode is Mode.METRICS_ONLY
+
+
+async def test_a_refusal_is_told_with_its_reason(store: TellingStore) -> None:
+    """Listeners hear why."""
+    events: list[BreakerEvent] = []
+    breaker = await warm(store, listeners=[events.append])
+    await store.control("c", Override(mode=Mode.FORCED_OPEN, reason="because", actor="anna"))
+    for _ in range(2):
+        with pytest.raises(CallNotPermittedError):
+            await breaker.call(works)
+    assert [(event.kind, event.reason) for event in events] == [(EventKind.REFUSED, Reason.FORCED_OPEN)] * 2
+    assert breaker.status.refused == {"forced_open": 2}
+
+
+async def test_a_failure_from_before_a_loss_of_data_takes_no_probes_place(store: TellingStore) -> None:
+    """The circuit was lost, tripped anew and is recovering: an old failure finds that out and changes nothing."""
+    clock = store._clock
+    assert isinstance(clock, ManualClock)
+    breaker = await warm(store)
+    may_fail = asyncio.Event()
+
+    async def old() -> str:
+        await may_fail.wait()
+        raise ProviderDownError
+
+    straggler = asyncio.ensure_future(breaker.call(old))
+    await asyncio.sleep(0)
+    store._records.clear()
+    real_record, limits = store.record, breaker.config.limits()
+
+    async def records_then_recovers(name: str, report: Report, *args: Any) -> Recorded:
+        store.record = real_record  # type: ignore[method-assign]
+        recorded = await real_record(name, report, *args)
+        for number in range(2):
+            permit = await MemoryStore.acquire(store, name, f"p{number}", limits, "other")
+            await MemoryStore.record(
+                store,
+                name,
+                Report(permit_id=f"p{number}", generation=permit.generation, outcome=Outcome.FAILURE),
+                limits,
+            )
+        clock.advance(30)
+        return recorded
+
+    store.record = records_then_recovers  # type: ignore[assignment,method-assign]
+    may_fail.set()
+    with pytest.raises(ProviderDownError):
+        await straggler
+    view = await store.snapshot("c")
+    assert view is not None
+    assert (view.state, view.reopens, view.probes_out) == (State.OPEN, 0, 0)

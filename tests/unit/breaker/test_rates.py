@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -212,3 +213,41 @@ async def test_a_result_may_say_how_long_as_well(store: TellingStore) -> None:
     assert await breaker.call(works) == "charged"
     with pytest.raises(CallNotPermittedError):
         await breaker.call(works)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
+async def test_a_time_that_is_none_is_just_a_failure(store: TellingStore, seconds: float) -> None:
+    """A classifier that says nonsense about how long to stay away has its call counted as a plain failure."""
+    breaker = CircuitBreaker("c", store, classify_error=lambda _: OpenFor(seconds))
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    view = await store.snapshot("c")
+    assert view is not None
+    assert (view.state, view.failures) == (State.CLOSED, 1)
+
+
+async def test_slow_calls_of_two_replicas_make_a_quorum(store: TellingStore) -> None:
+    """A replica whose calls hang has something to report, as one whose calls fail."""
+    policy = FailureRate(minimum_calls=2, slow_call_seconds=0.001)
+    config = BreakerConfig(policy=policy, minimum_reporters=2, flush_seconds=0.001)
+    replicas = [CircuitBreaker("c", store, config, replica_id=name) for name in ("api-1", "api-2")]
+    may_end = asyncio.Event()
+    calls = [asyncio.ensure_future(replica.call(may_end.wait)) for replica in replicas]
+    await until(lambda: replicas[0].status.state is State.OPEN)
+    may_end.set()
+    await asyncio.gather(*calls)
+
+
+async def test_calls_that_hang_in_one_replica_only_make_it_the_outlier(store: TellingStore) -> None:
+    """It stays away by itself while they hang."""
+    policy = FailureRate(minimum_calls=2, slow_call_seconds=0.001)
+    config = BreakerConfig(policy=policy, minimum_reporters=2, flush_seconds=NEVER_SECONDS)
+    sick = CircuitBreaker("c", store, config, replica_id="sick")
+    may_end = asyncio.Event()
+    calls = [asyncio.ensure_future(sick.call(may_end.wait)) for _ in range(2)]
+    await until(lambda: sick.status.isolated)
+    view = await store.snapshot("c")
+    assert view is not None
+    assert (view.state, view.outlier, view.calls, view.slow_calls) == (State.CLOSED, "sick", 2, 2)
+    may_end.set()
+    await asyncio.gather(*calls)

@@ -342,7 +342,7 @@ def test_a_lost_report_changes_nothing_for_the_caller(store: TellingStore, fault
     store.fails_with = fault
     fail(breaker, 2)
     assert breaker.call(works) == "charged"
-    fail(breaker, 1)
+    fail(breaker, 3)
     store.lose_messages()
     store.fails_with = StoreUnavailableError("away")
     with pytest.raises(CallNotPermittedError):
