@@ -53,11 +53,14 @@ async def test_a_fraction_of_a_millisecond_is_dropped(circuit: Circuit) -> None:
     assert [await _reopen(circuit), await _reopen(circuit)] == [4, 6]
 
 
-async def test_growth_has_an_end_whatever_the_multiplier(circuit: Circuit) -> None:
-    """Seventy reopenings by the largest multiplier are no overflow, and the longest cooldown is the limit."""
-    circuit.configure(cooldown_multiplier=100, max_cooldown_seconds=90)
+@pytest.mark.parametrize(("multiplier", "last_ms"), [(100, 90_000), (1.01, int(30_000 * 1.01**64))])
+async def test_growth_has_an_end_whatever_the_multiplier(circuit: Circuit, multiplier: float, last_ms: int) -> None:
+    """Sixty-six reopenings by the largest multiplier are no overflow, and by a small one they end at the 64th."""
+    circuit.configure(cooldown_multiplier=multiplier, max_cooldown_seconds=90)
     await circuit.fail(3)
-    assert {await _reopen(circuit) for _ in range(70)} == {90_000}
+    cooldowns = [await _reopen(circuit) for _ in range(66)]
+    assert cooldowns[63:] == [last_ms] * 3
+    assert cooldowns[62] == min(90_000, int(30_000 * multiplier**63))
 
 
 async def test_jitter_makes_only_a_grown_cooldown_longer(circuit: Circuit, clock: ManualClock) -> None:
@@ -73,6 +76,18 @@ async def test_jitter_makes_only_a_grown_cooldown_longer(circuit: Circuit, clock
     assert all(60_000 <= cooldown_ms < 90_000 for cooldown_ms in seen)
     assert len(set(seen)) > 10
     assert max(seen) - min(seen) > 15_000
+
+
+@pytest.mark.parametrize("later_ms", [0, 1, 999, 1_000, 123_456])
+async def test_jitter_is_drawn_from_the_generation(circuit: Circuit, clock: ManualClock, later_ms: int) -> None:
+    """Whoever computes the cooldown gets the same one, since the moment of reopening decides."""
+    circuit.configure(cooldown_seconds=20, cooldown_multiplier=2, cooldown_jitter=0.5)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    clock.advance(later_ms / 1000)
+    await circuit.fail()
+    chance = (await circuit.view()).generation % 1_000_003 * 7919 % 1000 / 1000
+    assert await _cooldown_ms(circuit) == int(40_000 * (1 + 0.5 * chance))
 
 
 async def test_jitter_may_exceed_the_longest_cooldown(circuit: Circuit, clock: ManualClock) -> None:

@@ -45,7 +45,38 @@ async def test_a_failure_reported_twice_counts_once(circuit: Circuit) -> None:
     """A report whose answer was lost may be sent again without harm."""
     permit = await circuit.permit()
     await circuit.settle(permit, Outcome.FAILURE)
-    assert (await circuit.settle(permit, Outcome.FAILURE)).failures == 1
+    before = await circuit.view()
+    recorded = await circuit.settle(permit, Outcome.FAILURE)
+    assert (recorded.applied, recorded.state, recorded.failures) == (True, State.CLOSED, 1)
+    assert await circuit.view() == before
+
+
+async def test_ids_of_failures_are_kept_no_longer_than_the_run(circuit: Circuit) -> None:
+    """A success ends the run and a trip the generation; an id that comes again afterwards is another failure."""
+    for _ in range(2):
+        generation = (await circuit.permit())[1].generation
+        await circuit.tell("same", generation, Outcome.FAILURE)
+        await circuit.succeed()
+        assert (await circuit.tell("same", generation, Outcome.FAILURE)).failures == 1
+        await circuit.fail(2)
+        await circuit.recover()
+
+
+async def test_a_success_of_a_healthy_circuit_changes_nothing(circuit: Circuit) -> None:
+    """Where nothing is counted there is nothing to reset, and no revision for it."""
+    await circuit.permit()
+    before = await circuit.view()
+    recorded = await circuit.succeed()
+    assert (recorded.applied, recorded.state, recorded.failures) == (True, State.CLOSED, 0)
+    assert await circuit.view() == before
+
+
+async def test_who_leaves_probing_to_others_calls_a_closed_circuit_as_ever(circuit: Circuit) -> None:
+    """Only a circuit that is not closed has probes to leave."""
+    await circuit.fail()
+    circuit.configure(ramp_seconds=10)
+    reply = await circuit.ask(may_probe=False)
+    assert (reply.state, getattr(reply, "reporting", None)) == (State.CLOSED, Reporting.COUNTED)
 
 
 async def test_a_report_of_another_generation_is_stale(circuit: Circuit) -> None:
@@ -58,7 +89,8 @@ async def test_a_report_of_another_generation_is_stale(circuit: Circuit) -> None
 
 async def test_a_report_about_an_unknown_circuit_is_stale(circuit: Circuit) -> None:
     """A record that was lost is not brought back by a straggler."""
-    assert not (await circuit.tell("p", 5, Outcome.FAILURE)).applied
+    for generation in (5, 0):
+        assert not (await circuit.tell("p", generation, Outcome.FAILURE)).applied
     assert await circuit.store.snapshot(NAME) is None
 
 

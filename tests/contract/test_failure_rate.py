@@ -156,6 +156,12 @@ async def test_a_slow_share_trips_at_its_threshold_and_not_below(circuit: Circui
     assert (seen.trip_reason, seen.slow_calls, seen.last_error) == ("6 of 8 calls were slow", 6, "")
 
 
+async def test_a_slow_share_may_be_small(circuit: Circuit) -> None:
+    """One slow call of two hundred is enough where that is what was asked for."""
+    circuit.configure(policy=_rate(slow_call_seconds=1.0, slow_rate_threshold=0.005))
+    assert (await circuit.count(200, slow=1)).state is State.OPEN
+
+
 async def test_a_slow_share_waits_for_the_minimum_of_calls(circuit: Circuit) -> None:
     """Three of three slow calls do not trip where four are asked for; the fourth does."""
     circuit.configure(policy=_rate(slow_call_seconds=1.0))

@@ -107,18 +107,25 @@ async def test_a_closed_era_straggler_is_ignored(circuit: Circuit, clock: Manual
 
 
 async def test_asking_twice_with_one_permit_takes_one_place(recovering: Circuit, clock: ManualClock) -> None:
-    """An `acquire` whose answer was lost may be repeated: same place, same lease."""
+    """An `acquire` whose answer was lost may be repeated: same place, same lease, until that lapses."""
     await recovering.permit("again")
     lease_until = (await recovering.view()).probe_until_ms
     clock.advance(1)
     await recovering.permit("again")
     seen = await recovering.view()
     assert (seen.probes_out, seen.probe_until_ms) == (1, lease_until)
+    clock.advance(4)
+    await recovering.permit("again")
+    assert (await recovering.view()).probe_until_ms == clock.now_ms + 5_000
 
 
 async def test_a_probe_whose_answer_was_lost_can_be_given_back(recovering: Circuit) -> None:
     """Who does not know what it was granted can still return the place, and only the place."""
     await recovering.permit("lost")
+    before = await recovering.view()
+    for outcome in (Outcome.FAILURE, Outcome.SUCCESS):
+        assert not (await recovering.tell("lost", 0, outcome)).applied
+    assert await recovering.view() == before
     assert (await recovering.tell("lost", 0, Outcome.IGNORED)).applied
     await recovering.permit()
     assert not (await recovering.tell("lost", 0, Outcome.FAILURE)).applied
@@ -175,6 +182,9 @@ async def test_who_leaves_probing_to_others_goes_through_when_metrics_are_only_w
     reply = await recovering.ask(may_probe=False)
     assert isinstance(reply, Permitted)
     assert (reply.state, reply.reporting, reply.transition) == (State.OPEN, Reporting.NOTHING, None)
+    await recovering.settle(await recovering.permit(), Outcome.IGNORED)
+    reply = await recovering.ask(may_probe=False)
+    assert (reply.state, (await recovering.view()).probes_out) == (State.HALF_OPEN, 0)
 
 
 async def test_two_places_are_two_leases(circuit: Circuit, clock: ManualClock) -> None:

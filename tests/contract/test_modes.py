@@ -39,7 +39,9 @@ async def test_metrics_only_watches_without_refusing(circuit: Circuit, clock: Ma
     """The machine trips, probes and closes as ever, and what it would refuse goes through."""
     await circuit.set_mode(Mode.METRICS_ONLY)
     assert (await circuit.fail(3)).state is State.OPEN
-    assert (await circuit.permit())[1].reporting is Reporting.NOTHING
+    beside = await circuit.permit()
+    assert beside[1].reporting is Reporting.NOTHING
+    assert not (await circuit.settle(beside, Outcome.FAILURE)).applied
     clock.advance(30)
     probe, beside = await circuit.permit(), await circuit.permit()
     assert (probe[1].reporting, beside[1].reporting) == (Reporting.ALL, Reporting.NOTHING)

@@ -57,6 +57,14 @@ async def test_the_numbers_of_a_rate_may_be_set(circuit: Circuit, settings: dict
     assert ((await circuit.count(2, 1)).state is State.OPEN) == trips
 
 
+async def test_a_share_of_zero_is_no_share(circuit: Circuit) -> None:
+    """Zero turns the share of failures off; with slow calls off too, nothing trips."""
+    circuit.configure(policy=FailureRate(minimum_calls=2))
+    await circuit.permit()
+    await circuit.adjust(failure_percent=0)
+    assert (await circuit.count(2, 2)).state is State.CLOSED
+
+
 async def test_the_window_of_a_rate_may_be_set(circuit: Circuit, clock: ManualClock) -> None:
     """A longer window counts what the configured one would have forgotten."""
     circuit.configure(policy=FailureRate(window_seconds=10, minimum_calls=2))

@@ -1,0 +1,62 @@
+"""What only the machine in Python can be asked for: what it keeps."""
+
+from __future__ import annotations
+
+import pytest
+
+from breaker import BreakerConfig, Mode, Outcome, Override
+from breaker._machine import _drawn, acquire, control, report
+from breaker._record import MAX_EVENTS, Record
+from breaker._types import Report
+
+_NOW_MS = 1_766_000_000_000
+
+
+def _failed(record: Record, config: BreakerConfig, times: int) -> Record:
+    """Fail so many times, each with a permit of its own."""
+    limits = config.limits()
+    for number in range(times):
+        record, permitted = acquire(record, f"p{number}", limits, _NOW_MS)
+        told = Report(
+            permit_id=f"p{number}", generation=permitted.generation, outcome=Outcome.FAILURE, replica_id="replica-1"
+        )
+        record, _ = report(record, told, limits, _NOW_MS)
+    return record
+
+
+def test_a_run_keeps_fewer_ids_than_its_threshold() -> None:
+    """A replica that fails alone for long, where two are asked for, fills nothing."""
+    record = _failed(Record(), BreakerConfig(minimum_reporters=2), 20)
+    assert record.shown.failures == 20
+    assert record.counted == {"p0": _NOW_MS, "p1": _NOW_MS}
+    assert record.reporters == {"replica-1": _NOW_MS}
+
+
+def test_a_trip_forgets_what_was_counted() -> None:
+    """What belongs to a generation goes with it."""
+    record = _failed(Record(), BreakerConfig(), 3)
+    assert (record.counted, record.reporters, record.window, record.probes) == ({}, {}, {}, {})
+
+
+def test_the_newest_thousand_events_are_kept() -> None:
+    """One more than the most drops the oldest."""
+    record = Record()
+    for number in range(MAX_EVENTS + 1):
+        override = Override(mode=Mode.AUTO, reason=str(number), actor="anna")
+        record = control(record, override, _NOW_MS)
+    assert [entry.reason for entry in record.events] == [str(number) for number in range(1, 1001)]
+
+
+@pytest.mark.parametrize(
+    ("permit_id", "number"),
+    [
+        ("", 0),
+        ("a", 97 * 7919),
+        ("ab", (97 * 31 + 98) * 7919),
+        ("\u00e9", (195 * 31 + 169) * 7919),
+        ("zzzzz", 424_862 * 7919),
+    ],
+)
+def test_a_permit_draws_by_its_bytes(permit_id: str, number: int) -> None:
+    """Every implementation, in whatever language, has to draw these."""
+    assert _drawn(permit_id) == number % 1000
