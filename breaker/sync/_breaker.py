@@ -90,7 +90,6 @@ class CircuitBreaker:
         self._probe = probe
         policy = self._config.policy
         self._slow_call_seconds = None if isinstance(policy, Consecutive) else policy.slow_call_seconds
-        self._is_plain = self._slow_call_seconds is None
         self._begin()
         in_every_child(self._begin)
 
@@ -139,23 +138,7 @@ class CircuitBreaker:
         Raises:
             CallNotPermittedError: The circuit lets no call through now; the function was not called.
         """
-        circuit = self._circuit
-        permit = circuit.permit
-        if permit is None or not self._is_plain:
-            return self._call_permitted(self.admit(), function, *args, **kwargs)
-        # The same once more for what a fresh copy permits, the path of nearly every call: what is not needed unless
-        # something goes wrong is not made.
-        calls = self._calls
-        number = calls.begin(permit)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            if calls.end(number):
-                self._settle_mirrored(permit, self._judge.of_error(error), error)
-            raise
-        if calls.end(number) and circuit.hears_successes:
-            self._settle_mirrored(permit, self._judge.of_result(result), None)
-        return result
+        return self._guarded(function)(*args, **kwargs)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Guard every call of a function, or every stream of a generator function.
@@ -168,13 +151,12 @@ class CircuitBreaker:
         """
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"{function!r} is for tasks: breaker.CircuitBreaker guards it")
-        guard: Callable[..., Any] = self._stream if inspect.isgeneratorfunction(function) else self.call
 
-        @functools.wraps(function)
-        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            return guard(function, *args, **kwargs)
+        # Not a partial function, which would not be bound as a method.
+        def stream(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            return self._stream(function, *args, **kwargs)  # type: ignore[arg-type] # it is a generator function then
 
-        return guarded
+        return functools.wraps(function)(stream if inspect.isgeneratorfunction(function) else self._guarded(function))
 
     def __enter__(self) -> None:
         permit = self.admit()
@@ -214,6 +196,32 @@ class CircuitBreaker:
         last moments.
         """
         self._link.close()
+
+    def _guarded(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            circuit = self._circuit
+            permit = circuit.permit
+            if permit is None:
+                return self._call_permitted(self.admit(), function, *args, **kwargs)
+            # The path of nearly every call, spelled out to cost as little as it can: a fresh copy permits, and what is
+            # not needed unless something goes wrong is not made.
+            calls = self._calls
+            number = calls.begin(permit)
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                if calls.end(number):
+                    self._settle_mirrored(permit, self._judge.of_error(error), error)
+                raise
+            if calls.end(number) and circuit.hears_successes:
+                self._settle_mirrored(permit, self._judge.of_result(result), None)
+            return result
+
+        def asked_first(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            return self._call_permitted(self.admit(), function, *args, **kwargs)
+
+        # A call that may become slow is counted while it hangs, which wants a permit of its own.
+        return guarded if self._slow_call_seconds is None else asked_first
 
     def _call_permitted(self, permit: Permit, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         number = self._calls.begin(permit)

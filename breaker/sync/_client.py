@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from redis import Redis, Sentinel
@@ -31,7 +32,7 @@ def connect(address: Address, *, timeout_seconds: float, max_connections: int) -
     if address.kind is Kind.SENTINEL:
         # One more part than there are Sentinels, so that even if only the last one answers the primary still can.
         asking = {**address.sentinel_options, **_waiting(timeout_seconds / (len(address.hosts) + 1))}
-        sentinels = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        sentinels = _Sentinels(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         for sentinel in sentinels.sentinels:
             bound(sentinel.connection_pool)
         client: Redis = sentinels.master_for(address.service, **options)  # type: ignore[no-untyped-call]
@@ -49,6 +50,19 @@ def close(client: Redis) -> None:
     if isinstance(client.connection_pool, SentinelConnectionPool):
         for sentinel in client.connection_pool.sentinel_manager.sentinels:
             sentinel.close()
+
+
+class _Sentinels(Sentinel):
+    """Sentinels that several threads may ask at once."""
+
+    def discover_master(self, service_name: str) -> Any:
+        # The driver moves the one that answers to the front, and a thread that is going through the list then misses
+        # it. So each goes through a list of its own.
+        asking = copy.copy(self)
+        asking.sentinels = [*self.sentinels]
+        primary = Sentinel.discover_master(asking, service_name)  # type: ignore[no-untyped-call]
+        self.sentinels = asking.sentinels
+        return primary
 
 
 def _waiting(seconds: float) -> dict[str, Any]:

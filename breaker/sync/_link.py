@@ -205,7 +205,7 @@ class Link:
 
     def _probe_later(self) -> None:
         with self.turn:
-            wait_seconds = None if self._closed else self._circuit.probe_wait_seconds()
+            wait_seconds = self._circuit.probe_wait_seconds()
             self._is_looked_after = wait_seconds is not None
         if wait_seconds is not None:
             self._timers.after(max(wait_seconds, _SHORTEST_WAIT_SECONDS), self._try_to_probe)

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import redis
 from redis._parsers.hiredis import _HiredisParser
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from breaker import (
     BreakerConfig,
@@ -29,9 +31,11 @@ from breaker import (
     StoreUnavailableError,
 )
 from breaker._scripts import Script
+from breaker._topology import parse
 from breaker._types import Permitted, Report
 from breaker.sync import CircuitBreaker, RedisStore
 from breaker.sync import _in_time as in_time
+from breaker.sync._client import close, connect
 from breaker.sync._guard import StoreGuard
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -78,8 +82,7 @@ def refuses(breaker: CircuitBreaker) -> bool:
 
 def warm(breaker: CircuitBreaker) -> None:
     """Use the breaker until its copy is fresh."""
-    breaker.call(works)
-    wait_until(lambda: permits(breaker), "the copy is fresh")
+    wait_until(lambda: breaker.call(works) == "charged" and permits(breaker), "the copy is fresh")
 
 
 Start = Callable[..., CircuitBreaker]
@@ -304,6 +307,24 @@ def test_a_client_of_the_users_own_stays_open(redis_url: str) -> None:
         RedisStore(client)
 
 
+def test_what_a_driver_reconnects_by_itself_is_read_anew(redis_url: str, cli: redis.Redis) -> None:
+    """A client with retries mends the subscription unseen; meanwhile a failover may have rolled the circuit back."""
+    retrying = Retry(NoBackoff(), 3)
+    with (
+        redis.Redis.from_url(redis_url, socket_timeout=5, retry=retrying) as client,
+        closing(RedisStore(client)) as store,
+    ):
+        breaker = CircuitBreaker(NAME, store)
+        warm(breaker)
+        before: Any = client.dump(KEY)
+        fail(breaker, 3)
+        wait_until(lambda: refuses(breaker), "the copy knows of the trip")
+        client.restore(KEY, 0, before, replace=True)
+        subscriber = next(client for client in cli.client_list(_type="pubsub"))
+        cli.client_kill_filter(_id=subscriber["id"])
+        wait_until(lambda: permits(breaker), "the copy is the older circuit")
+
+
 @pytest.mark.parametrize(
     ("url", "options"),
     [
@@ -450,6 +471,33 @@ def test_what_is_not_understood_is_a_store_failure(store: RedisStore) -> None:
     assert store.degraded
 
 
+def test_threads_that_ask_the_sentinels_at_once_all_find_the_primary() -> None:
+    """Who is asked first may change while another thread goes through the list."""
+    address = parse(f"redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/{NAME}")
+    client = connect(address, timeout_seconds=1, max_connections=2)
+    pool: Any = client.connection_pool
+    sentinels = pool.sentinel_manager
+
+    *away, last = sentinels.sentinels
+    primary = {"ip": "127.0.0.1", "port": 4, "is_master": True, "is_sdown": False, "is_odown": False}
+    last.sentinel_masters = lambda: {NAME: primary | {"num-other-sentinels": 2}}
+
+    def absent() -> Any:
+        """Be away."""
+        raise redis.ConnectionError
+
+    def absent_for_long() -> Any:
+        """Be away, and meanwhile another thread finds the last one."""
+        away[0].sentinel_masters = absent
+        assert sentinels.discover_master(NAME) == ("127.0.0.1", 4)
+        return absent()
+
+    away[0].sentinel_masters, away[1].sentinel_masters = absent_for_long, absent
+    assert sentinels.discover_master(NAME) == ("127.0.0.1", 4)
+    assert sentinels.sentinels[0] is last
+    close(client)
+
+
 def test_sentinels_lead_to_the_primary_also_after_a_failover(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls go on through it, and an interrupted command's answer is not taken for the next one's."""
     monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0.1)
@@ -459,14 +507,18 @@ def test_sentinels_lead_to_the_primary_also_after_a_failover(start: Start, monke
         warm(breaker)
         store = store_of(breaker)
 
-        def interrupted(*_: object, **__: object) -> None:
+        parsers: list[_HiredisParser] = []
+
+        def interrupted(parser: _HiredisParser, **_: object) -> None:
             """Press Ctrl-C while the answer is on its way."""
+            parsers.append(parser)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
             patched.setattr(_HiredisParser, "read_response", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 store.names()
+        assert parsers[-1]._sock is None, "the connection is not used for another command"
         view = store.snapshot(NAME)
         assert view is not None
         assert view.state is State.CLOSED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -477,6 +477,36 @@ def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore, clock
     assert state_of(store) is State.HALF_OPEN
     store.planted.advance()
     assert state_of(store) is State.CLOSED
+
+
+def test_what_a_stream_raises_while_it_is_closed_comes_out(store: TellingStore) -> None:
+    """As without a guard; the permit is settled all the same."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+
+    @breaker
+    def stream() -> Generator[int, None, None]:
+        """Fail at the end."""
+        try:
+            yield 1
+        finally:
+            fails()
+
+    opened = stream()
+    assert next(opened) == 1
+    with pytest.raises(ProviderDownError):
+        opened.close()
+
+
+def test_closing_reports_what_waits(store: TellingStore) -> None:
+    """A success that nobody waited for is told at the latest now."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    breaker.call(works)
+    fail(breaker, 1)
+    breaker.call(works)
+    breaker.close()
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert view.failures == 0
 
 
 def probing(store: TellingStore, probe: Callable[[], object]) -> CircuitBreaker:

@@ -143,6 +143,16 @@ def test_a_slow_call_is_counted_while_it_hangs(store: TellingStore) -> None:
     assert sum(report.calls for report in store.reports) == 2
 
 
+def test_a_late_call_of_a_rate_counts_once(store: TellingStore) -> None:
+    """As a failure when it is late, and not as a success as well when it returns."""
+    config = BreakerConfig(policy=FailureRate(minimum_calls=10), call_timeout_seconds=4)
+    breaker = CircuitBreaker(NAME, store, config)
+    breaker.call(works)
+    breaker.call(lambda: store.planted.advance(5))
+    breaker.close()
+    assert [(report.calls, report.failures) for report in store.reports] == [(1, 0), (1, 1)]
+
+
 def test_a_slow_probe_has_failed(store: TellingStore) -> None:
     """It is settled when it becomes slow; what comes after that changes nothing."""
     clock = ManualClock()
