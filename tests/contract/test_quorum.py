@@ -94,14 +94,23 @@ async def test_a_later_failure_keeps_a_replica_in_the_window(circuit: Circuit, c
     assert (await circuit.fail(by="replica-2")).state is State.OPEN
 
 
-async def test_only_a_failure_makes_a_reporter(circuit: Circuit) -> None:
-    """Replicas that succeed, slowly or not, or that give up are no witnesses of failure."""
-    policy = FailureRate(window_seconds=10, minimum_calls=1, slow_call_seconds=1.0)
-    circuit.configure(minimum_reporters=2, policy=policy)
+async def test_only_trouble_makes_a_reporter(circuit: Circuit) -> None:
+    """Replicas whose calls succeed in time, or that give up, are no witnesses."""
+    circuit.configure(minimum_reporters=2, policy=FailureRate(window_seconds=10, minimum_calls=1))
     await circuit.fail()
     await circuit.settle(await circuit.permit(), Outcome.IGNORED, by="replica-2")
-    assert (await circuit.count(1, slow=1, by="replica-2")).state is State.CLOSED
+    assert (await circuit.succeed(by="replica-2")).state is State.CLOSED
     assert (await circuit.fail(by="replica-2")).state is State.OPEN
+
+
+async def test_a_slow_call_makes_a_reporter(circuit: Circuit) -> None:
+    """Who waits for an answer sees that the dependency is sick as well as who gets an error."""
+    policy = FailureRate(window_seconds=10, minimum_calls=2, slow_call_seconds=1.0)
+    circuit.configure(minimum_reporters=2, policy=policy)
+    assert (await circuit.count(2, slow=2)).state is State.CLOSED
+    recorded = await circuit.count(1, slow=1, by="replica-2")
+    assert recorded.state is State.OPEN
+    assert (await circuit.view()).trip_reason == "3 of 3 calls were slow"
 
 
 async def test_a_report_of_nobody_is_no_witness(watched: Circuit) -> None:
