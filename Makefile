@@ -19,7 +19,7 @@ demo: install ## Play an outage and watch the fleet trip, probe and recover (SAV
 test: install ## Run all tests against servers that they start themselves (T=tests/unit for a part)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(T)
 
-LIBRARY_TESTS = $(addprefix tests/,unit/breaker contract model lua integration/breaker concurrency conformance interleavings)
+LIBRARY_TESTS = $(addprefix tests/,unit/breaker contract model lua integration/breaker conformance interleavings)
 test-library: install ## Run the library's tests (another Python: PYTHON=python3.13 VENV=.cache/python3.13)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(LIBRARY_TESTS)
 

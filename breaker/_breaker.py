@@ -132,7 +132,12 @@ class CircuitBreaker:
         later has seen that the dependency answers.
         """
         if inspect.isasyncgenfunction(function):
-            return functools.wraps(function)(functools.partial(self._stream, function))
+
+            @functools.wraps(function)
+            def stream(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[Any]:
+                return self._stream(function(*args, **kwargs))
+
+            return stream
 
         return functools.wraps(function)(self._guarded(function))
 
@@ -212,12 +217,10 @@ class CircuitBreaker:
         # A call that may become slow is counted while it hangs, which wants a permit of its own.
         return guarded if self._slow_call_seconds is None else asked_first
 
-    async def _stream(
-        self, function: Callable[..., AsyncGenerator[_R]], *args: Any, **kwargs: Any
-    ) -> AsyncGenerator[_R]:
+    async def _stream(self, unguarded: AsyncGenerator[_R]) -> AsyncGenerator[_R]:
         permit, begun = await self.admit(), False
         try:
-            async with aclosing(function(*args, **kwargs)) as stream:
+            async with aclosing(unguarded) as stream:
                 while True:
                     async with asyncio.timeout(self._timeout_seconds) as deadline:
                         try:

@@ -18,16 +18,16 @@ _HALF_OF_SIX = FailureRate(threshold=0.5, minimum_calls=6)
 _FOR_EVER = 3600.0
 
 
-# A hundred thousand calls take seconds, so only real processes on the oldest server make as many; a strict replica
-# counts by the same script, and would ask it for each call besides.
+# A hundred thousand calls are made against the machine in tests/contract; here it is the fleet that counts, so only
+# real processes on the oldest server make many. A strict replica counts by the same script, and would ask for each.
 @pytest.mark.parametrize("consistency", [Consistency.MIRRORED], indirect=True, ids=str)
 @pytest.mark.parametrize(
     ("server_url", "shape", "calls"),
     [
-        ("valkey", "one_process", 10_000),
-        ("valkey", "processes", 10_000),
-        ("redis7", "one_process", 10_000),
-        ("redis7", "processes", 100_000),
+        ("valkey", "one_process", 5_000),
+        ("valkey", "processes", 5_000),
+        ("redis7", "one_process", 5_000),
+        ("redis7", "processes", 20_000),
     ],
     indirect=["server_url", "shape"],
 )

@@ -35,9 +35,9 @@ async def test_a_ramp_lets_a_growing_share_through(
 ) -> None:
     """At least a tenth of the calls at once, then as much of them as of the time has passed."""
     clock.advance(after_seconds)
-    permit_ids = [f"a{number:x}-{number * 7919}" for number in range(1000)]
+    permit_ids = [f"a{number:x}-{number * 7919}" for number in range(200)]
     permitted = len(await _let_through(ramping, permit_ids)) / len(permit_ids)
-    assert abs(permitted - share) <= 0.02
+    assert abs(permitted - share) <= 0.04
 
 
 @pytest.mark.parametrize(

@@ -156,3 +156,15 @@ async def test_a_streams_own_timeout_stays_its_own(store: MemoryStore) -> None:
 async def test_a_guarded_stream_keeps_its_name(store: MemoryStore) -> None:
     """The decorator leaves name and docstring."""
     assert breaker_on(store)(numbers).__name__ == "numbers"
+
+
+async def test_a_method_that_streams_can_be_guarded(store: MemoryStore) -> None:
+    """The decorated function binds like any other."""
+
+    class Provider:
+        @breaker_on(store)
+        async def numbers(self, last: int) -> AsyncIterator[int]:
+            """Give numbers."""
+            yield last
+
+    assert [item async for item in Provider().numbers(7)] == [7]
