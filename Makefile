@@ -45,7 +45,7 @@ docs: install ## Write docs/api.md from the docstrings
 	$(BIN)/python -m tests.support.api_reference
 
 ##@ Under load
-.PHONY: bench chaos interleavings
+.PHONY: bench chaos interleavings mutants
 bench: $(BENCH)/.installed ## Measure what the breaker costs, beside others; writes docs/bench.md (about two minutes)
 	$(BENCH)/bin/python -m tests.benchmarks
 
@@ -60,6 +60,9 @@ chaos: install ## Kill replicas and freeze Valkey under traffic
 
 interleavings: install ## Search every order of the steps of three replicas (minutes)
 	$(BIN)/python -m tests.interleavings
+
+mutants: install ## Change the machine in many small ways; tests must notice (half an hour; SAMPLE=200 SEED=1 for some)
+	$(BIN)/python -m tests.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 ##@ Database (DATABASE_URL says which)
 .PHONY: migrate migration

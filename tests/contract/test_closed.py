@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from breaker import BreakerConfig, Consecutive, Mode, Outcome, State
+from breaker import Consecutive, Mode, Outcome, State
 from breaker._types import Reporting, Transition
 from tests.contract.circuit import NAME, Circuit
 from tests.support.stores import ManualClock
@@ -96,7 +96,8 @@ async def test_a_report_about_an_unknown_circuit_is_stale(circuit: Circuit) -> N
 
 async def test_a_threshold_of_one_trips_at_once(circuit: Circuit) -> None:
     """The smallest policy: one failure opens."""
-    circuit.limits = BreakerConfig(policy=Consecutive(1)).limits()
+    circuit.configure(policy=Consecutive(1))
+    assert (await circuit.permit())[1].reporting is Reporting.FAILURES
     assert (await circuit.fail()).transition is Transition.TRIPPED
 
 

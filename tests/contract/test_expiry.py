@@ -38,6 +38,10 @@ class Keeping:
         for key in await self._client.keys(f"{_RECORD}*"):
             await self._client.pexpire(key, round(left_seconds * 1000))
 
+    async def lose_the_names(self) -> None:
+        """Lose the set of all names."""
+        await self._client.delete("breakers")
+
 
 @pytest.fixture
 def keeping(store: Store, circuit: Circuit) -> Keeping:
@@ -208,4 +212,19 @@ async def test_a_circuit_that_was_forgotten_begins_anew(circuit: Circuit, keepin
     await circuit.permit()
     seen = await circuit.view()
     assert (seen.failures, seen.revision) == (0, 1)
+    assert await store.names() == [NAME]
+
+
+@pytest.mark.parametrize("begin", ["ask", "set_mode"])
+async def test_a_circuit_that_was_lost_is_listed_again(
+    circuit: Circuit, keeping: Keeping, store: Store, begin: str
+) -> None:
+    """Who begins a circuit that the server lost lists its name, which may have been lost with it; others need not."""
+    await circuit.permit()
+    await keeping.lose_the_names()
+    await circuit.permit()
+    await circuit.set_mode(Mode.AUTO)
+    assert await store.names() == []
+    await keeping.age(0)
+    await (circuit.ask() if begin == "ask" else circuit.set_mode(Mode.FORCED_OPEN))
     assert await store.names() == [NAME]

@@ -172,7 +172,10 @@ async def test_who_leaves_probing_to_others_takes_no_free_place(circuit: Circuit
     assert (refused.reason, refused.state, refused.retry_after_ms) == ("probing", State.HALF_OPEN, 3_000)
     assert (await circuit.refusal("probe", may_probe=False)).reason == "probing"
     assert (await circuit.view()).probes_out == 1
-    await circuit.settle(probe, Outcome.SUCCESS)
+    clock.advance(3)
+    assert (await circuit.refusal(may_probe=False)).retry_after_ms == 5_000
+    assert not (await circuit.settle(probe, Outcome.SUCCESS)).applied
+    await circuit.succeed()
     assert isinstance(await circuit.ask(may_probe=False), Permitted)
 
 

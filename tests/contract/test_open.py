@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from breaker import Outcome, State
+from datetime import datetime
+
+import pytest
+
+from breaker import Consecutive, Outcome, State
 from breaker._types import Permitted, Transition
 from tests.contract.circuit import Circuit
 from tests.support.stores import ManualClock
@@ -53,3 +57,41 @@ async def test_every_transition_has_a_generation_of_its_own(circuit: Circuit, cl
     generations.append((await circuit.settle(probe, Outcome.SUCCESS)).generation)
     assert generations == sorted(set(generations))
     assert isinstance(await circuit.ask(), Permitted)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "1970-01-01T00:00:00.001Z",
+        "1970-12-31T23:59:59.999Z",
+        "1999-12-31T00:00:00.000Z",
+        "2000-01-01T09:08:07.006Z",
+        "2000-02-28T10:00:00.000Z",
+        "2000-02-29T23:59:00.000Z",
+        "2000-03-01T00:00:59.000Z",
+        "2026-02-28T01:59:59.099Z",
+        "2026-03-01T12:34:56.789Z",
+        "2026-03-31T00:00:00.000Z",
+        "2026-04-30T00:01:00.000Z",
+        "2026-05-31T00:00:00.000Z",
+        "2026-06-30T00:00:01.000Z",
+        "2026-07-31T00:00:00.000Z",
+        "2026-08-31T00:00:00.010Z",
+        "2026-09-30T00:00:00.100Z",
+        "2026-10-31T20:00:00.000Z",
+        "2026-11-30T19:19:19.191Z",
+        "2028-02-29T06:07:08.009Z",
+        "2099-12-31T23:59:59.999Z",
+        "2100-02-28T00:00:00.000Z",
+        "2100-03-01T00:00:00.000Z",
+        "2400-02-29T00:00:00.000Z",
+        "2400-03-01T00:00:00.000Z",
+    ],
+)
+async def test_the_moment_of_opening_is_also_told_as_text(circuit: Circuit, clock: ManualClock, moment: str) -> None:
+    """Who reads the record need not reckon with milliseconds: the date is right on every kind of day."""
+    clock.advance(datetime.fromisoformat(moment).timestamp() - clock.seconds)
+    circuit.configure(policy=Consecutive(1))
+    await circuit.fail()
+    seen = await circuit.view()
+    assert (seen.opened_at, seen.opened_at_ms) == (moment, clock.now_ms)
