@@ -9,15 +9,15 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from breaker import _machine
+from breaker._account import Account
 from breaker._config import BreakerConfig, check_name
 from breaker._errors import CallNotPermittedError
-from breaker._events import BreakerEvent, EventKind, Listener, Status
+from breaker._events import EventKind, Listener, Status
 from breaker._judge import Verdict
 from breaker._local import Isolation, LocalLayer
 from breaker._mirror import MirroredCircuit
@@ -27,7 +27,6 @@ from breaker._types import (
     OpenFor,
     Outcome,
     Permitted,
-    Reason,
     Recorded,
     Refused,
     Report,
@@ -108,18 +107,13 @@ class Circuit:
         self.resetting = False
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
-        self._listeners = tuple(listeners)
+        self._account = Account(self.name, listeners)
         self._tally = Tally()
         self._other_configs: set[str] = set()
         self._last: Permitted | Refused | Recorded | View | None = None
         self._mode = Mode.AUTO
         # While the store is away the local layer decides, although the copy may not be known to be old yet.
         self._is_away = False
-        self._refused: Counter[str] = Counter()
-        # One refusal is given again and again, so it is counted by itself and summed up when another takes its place.
-        self._refusing: Refused | None = None
-        self._refusals = 0
-        self._transitions: Counter[str] = Counter()
 
     # Asking.
 
@@ -145,11 +139,7 @@ class Circuit:
             self._open_door()
             return None
         refused, rest_seconds = remembered
-        if refused is not self._refusing or self._listeners:
-            return self._refusal(refused, rest_seconds)
-        # `_refusal` once more, for the path of nearly every call of an outage.
-        self._refusals += 1
-        return CallNotPermittedError(self.name, refused, rest_seconds)
+        return self._account.refuse(refused, rest_seconds)
 
     def answered(self, permit_id: str, reply: Permitted | Refused) -> Call:
         """Take the store's answer.
@@ -200,7 +190,7 @@ class Circuit:
         report = self._report(call, verdict, error)
         if call.issuer is Issuer.LOCAL:
             if call.permit.reporting.wants(report.outcome):
-                self._note(self.local.record(report), local=True)
+                self._account.note(self.local.record(report), local=True)
             return None
         if call.issuer is Issuer.ISOLATION and self.isolation is not None:
             return self._settle_isolated(self.isolation, report)
@@ -271,12 +261,12 @@ class Circuit:
         """Take the store's answer to a report."""
         self.resetting = False
         self._learn(recorded)
-        self._note(recorded, local=False)
+        self._account.note(recorded, local=False)
         if self.isolation is not None and report.alone:
             if recorded.applied and recorded.state is State.CLOSED:
                 self.isolation.begin()
                 _log.warning("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
-                self.tell(EventKind.OUTLIER, recorded.state, recorded.generation, local=False)
+                self._account.happened(EventKind.OUTLIER, recorded.state, recorded.generation)
             else:
                 self.isolation.end()
             self._open_door()
@@ -295,7 +285,7 @@ class Circuit:
         if report.outcome is Outcome.FAILURE:
             recorded = self.local.count(report)
             if recorded is not None:
-                self._note(recorded, local=True)
+                self._account.note(recorded, local=True)
 
     # Learning.
 
@@ -322,7 +312,6 @@ class Circuit:
 
     def status(self, *, degraded: bool) -> Status:
         """Show what this replica knows and has counted."""
-        self._sum_up(None)
         last = self._last
         isolated = self.isolation is not None and self.isolation.active
         return Status(
@@ -332,45 +321,16 @@ class Circuit:
             generation=0 if last is None else last.generation,
             degraded=degraded,
             isolated=isolated,
-            refused=dict(self._refused),
-            transitions=dict(self._transitions),
+            refused=self._account.refused,
+            transitions=self._account.transitions,
         )
-
-    def tell(
-        self, kind: EventKind, state: State, generation: int, *, local: bool, reason: Reason | None = None
-    ) -> None:
-        """Tell the listeners."""
-        if reason is None and not local:
-            self._transitions[kind] += 1
-        for listener in self._listeners:
-            try:
-                listener(
-                    BreakerEvent(
-                        kind=kind, name=self.name, state=state, generation=generation, local=local, reason=reason
-                    )
-                )
-            except Exception:
-                _log.exception("%s: a listener failed", self.name)
 
     def _let(self, reply: Permitted | Refused, *, local: bool) -> Permitted:
         if isinstance(reply, Refused):
-            raise self._refusal(reply, reply.retry_after_ms / 1000, local=local)
+            raise self._account.refuse(reply, reply.retry_after_ms / 1000, local=local)
         if reply.transition is Transition.HALF_OPENED:
-            self.tell(EventKind.HALF_OPENED, reply.state, reply.generation, local=local)
+            self._account.happened(EventKind.HALF_OPENED, reply.state, reply.generation, local=local)
         return reply
-
-    def _refusal(self, refused: Refused, rest_seconds: float, *, local: bool = False) -> CallNotPermittedError:
-        if refused is not self._refusing:
-            self._sum_up(refused)
-        self._refusals += 1
-        if self._listeners:
-            self.tell(EventKind.REFUSED, refused.state, refused.generation, local=local, reason=refused.reason)
-        return CallNotPermittedError(self.name, refused, rest_seconds)
-
-    def _sum_up(self, following: Refused | None) -> None:
-        if self._refusing is not None:
-            self._refused[self._refusing.reason] += self._refusals
-        self._refusing, self._refusals = following, 0
 
     def _error(self, refused: Refused | None) -> CallNotPermittedError | None:
         return None if refused is None else CallNotPermittedError(self.name, refused, refused.retry_after_ms / 1000)
@@ -394,7 +354,7 @@ class Circuit:
 
     def _settle_isolated(self, isolation: Isolation, report: Report) -> Report | None:
         recorded = isolation.record(report)
-        self._note(recorded, local=True)
+        self._account.note(recorded, local=True)
         if isolation.active or report.outcome is not Outcome.SUCCESS:
             return None
         self._open_door()
@@ -430,10 +390,6 @@ class Circuit:
             or (self.isolation is not None and self.isolation.hears_successes)
         )
 
-    def _note(self, recorded: Recorded, *, local: bool) -> None:
-        if recorded.transition is not None:
-            self.tell(EventKind(recorded.transition), recorded.state, recorded.generation, local=local)
-
     def _compare_configs(self, view: View) -> None:
         if view.config and view.config != self.limits.text and view.config not in self._other_configs:
             self._other_configs.add(view.config)
@@ -443,4 +399,4 @@ class Circuit:
                 self.limits.text,
                 view.config,
             )
-            self.tell(EventKind.CONFIG_DIFFERS, view.state, view.generation, local=False)
+            self._account.happened(EventKind.CONFIG_DIFFERS, view.state, view.generation)

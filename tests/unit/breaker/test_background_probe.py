@@ -19,6 +19,7 @@ from breaker import (
     Reason,
     State,
 )
+from breaker._limits import Limits
 from tests.support.replica import ProviderDownError, fails, until, works
 from tests.support.telling_store import TellingStore
 
@@ -144,4 +145,23 @@ async def test_a_probe_that_hangs_is_ended_by_the_call_timeout(store: TellingSto
     breaker = breaker_on(store, provider, call_timeout_seconds=0.02)
     await trip(breaker)
     await until(lambda: provider.probes == 2)
+    await breaker.aclose()
+
+
+async def test_a_probe_that_finds_the_place_taken_waits_for_it(store: TellingStore) -> None:
+    """Another's lease is out: the background probe comes back when it lapses."""
+    provider = Provider()
+    provider.is_well = True
+    breaker = breaker_on(store, provider, call_timeout_seconds=None, lease_seconds=0.05)
+    really_acquire = store.acquire
+
+    async def too_late(name: str, permit_id: str, limits: Limits, replica_id: str, *, may_probe: bool) -> Any:
+        if may_probe and not provider.probes:
+            store.acquire = really_acquire  # type: ignore[method-assign]
+            await really_acquire(name, "another's", limits, "another")
+        return await really_acquire(name, permit_id, limits, replica_id, may_probe=may_probe)
+
+    await trip(breaker)
+    store.acquire = too_late  # type: ignore[method-assign, assignment]
+    await until(lambda: breaker.status.state is State.CLOSED)
     await breaker.aclose()

@@ -55,6 +55,7 @@ from breaker import (
         (lambda: CircuitBreaker("a b", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("{a}", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("", MemoryStore()), "a name is 1 to 200 characters"),
+        (lambda: RedisStore.from_url("redis://x", heartbeat_seconds=0), "heartbeat_seconds must be above 0"),
         (lambda: RedisStore.from_url("http://x"), "a Redis URL begins with redis://"),
         (lambda: RedisStore.from_url("redis://x", prefix="breaker"), "prefix must end with a colon"),
         (lambda: RedisStore.from_url("redis://x", timeout_seconds=0), "timeout_seconds must be above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -331,3 +332,86 @@ async def test_a_failure_from_before_a_loss_of_data_takes_no_probes_place(store:
     view = await store.snapshot("c")
     assert view is not None
     assert (view.state, view.reopens, view.probes_out) == (State.OPEN, 0, 0)
+
+
+async def test_any_awaitable_can_be_guarded(store: TellingStore) -> None:
+    """What is called may return a future instead of being a coroutine function."""
+    breaker = await warm(store)
+    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    future.set_result("charged")
+    assert await breaker(lambda: future)() == "charged"
+
+
+async def test_a_call_within_a_call_keeps_its_own_timeout_error(store: TellingStore) -> None:
+    """The inner call's `TimeoutError` is its own, although a deadline of the breaker's watches both."""
+    breaker = await warm(store)
+
+    async def times_out() -> str:
+        await asyncio.sleep(0)
+        raise TimeoutError("theirs")
+
+    async def outer() -> str:
+        await asyncio.sleep(0)
+        return await breaker.call(times_out)
+
+    with pytest.raises(TimeoutError, match="theirs"):
+        await breaker.call(outer)
+
+
+async def test_a_call_that_ends_although_it_was_told_to_stop_keeps_its_result(store: TellingStore) -> None:
+    """The deadline passed, but there is a result, and nobody else cancelled the task."""
+    breaker = await warm(store, timeout_seconds=0.01)
+
+    async def stubborn() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "charged"
+
+    assert await breaker.call(stubborn) == "charged"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_permit_says_what_it_is_for(store: TellingStore) -> None:
+    """State and generation of the circuit when it was issued; settled once, whatever is said later."""
+    breaker = await warm(store)
+    permit = await breaker.admit()
+    view = await store.snapshot("c")
+    assert view is not None
+    assert (permit.state, permit.generation) == (State.CLOSED, view.generation)
+    await permit.raised(ProviderDownError())
+    await permit.returned("charged")
+    assert [report.outcome for report in store.reports] == [Outcome.FAILURE]
+
+
+async def test_a_ramp_ends_without_a_message(store: TellingStore) -> None:
+    """While it lasts the store decides about each call; afterwards the copy permits again."""
+    clock = store._clock
+    assert isinstance(clock, ManualClock)
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=5, ramp_seconds=20)
+    breaker = CircuitBreaker("c", store, config)
+    breaker._circuit.mirror._clock = clock
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    clock.advance(5)
+    await breaker.call(works)
+    asked = len(store.asked)
+    for _ in range(30):
+        with contextlib.suppress(CallNotPermittedError):
+            await breaker.call(works)
+    assert len(store.asked) == asked + 30
+    assert 0 < breaker.status.refused["ramping"] < 30
+    clock.advance(20)
+    for _ in range(10):
+        assert await breaker.call(works) == "charged"
+    assert len(store.asked) == asked + 30
+
+
+async def test_a_refusal_carries_the_operators_mode(store: TellingStore) -> None:
+    """Who is refused can tell that a person decided so."""
+    breaker = await warm(store)
+    await store.control("c", Override(mode=Mode.FORCED_OPEN, reason="because", actor="anna"))
+    with pytest.raises(CallNotPermittedError) as refused:
+        await breaker.call(works)
+    assert refused.value.mode is Mode.FORCED_OPEN

@@ -1,0 +1,82 @@
+"""What one replica has counted of a circuit, and whom it tells."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+
+from breaker._errors import CallNotPermittedError
+from breaker._events import BreakerEvent, EventKind, Listener
+from breaker._types import Reason, Recorded, Refused, State
+
+_log = logging.getLogger("breaker")
+
+
+class Account:
+    """Counts what happens to a circuit in this replica, and tells the listeners.
+
+    Args:
+        name: The circuit.
+        listeners: Called with each event; an exception is logged and harms nobody.
+    """
+
+    __slots__ = ("_listeners", "_name", "_refusals", "_refused", "_refusing", "_transitions")
+
+    def __init__(self, name: str, listeners: Iterable[Listener]) -> None:
+        self._name = name
+        self._listeners = tuple(listeners)
+        self._transitions: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        # One refusal is given again and again, so it is counted by itself and summed up when another takes its place.
+        self._refusing: Refused | None = None
+        self._refusals = 0
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many calls were refused, by reason."""
+        self._sum_up(None)
+        return dict(self._refused)
+
+    @property
+    def transitions(self) -> dict[str, int]:
+        """How many transitions of the fleet's circuit were brought about here, by kind."""
+        return dict(self._transitions)
+
+    def refuse(self, refused: Refused, rest_seconds: float, *, local: bool = False) -> CallNotPermittedError:
+        """Count a refusal, tell of it, and return what to raise."""
+        if refused is not self._refusing:
+            self._sum_up(refused)
+        self._refusals += 1
+        if self._listeners:
+            self._tell(EventKind.REFUSED, refused.state, refused.generation, local=local, reason=refused.reason)
+        return CallNotPermittedError(self._name, refused, rest_seconds)
+
+    def note(self, recorded: Recorded, *, local: bool) -> None:
+        """Count and tell what a report brought about, if anything."""
+        if recorded.transition is not None:
+            self.happened(EventKind(recorded.transition), recorded.state, recorded.generation, local=local)
+
+    def happened(self, kind: EventKind, state: State, generation: int, *, local: bool = False) -> None:
+        """Count what happened, if it happened to the fleet's circuit, and tell of it."""
+        if not local:
+            self._transitions[kind] += 1
+        self._tell(kind, state, generation, local=local)
+
+    def _tell(
+        self, kind: EventKind, state: State, generation: int, *, local: bool, reason: Reason | None = None
+    ) -> None:
+        for listener in self._listeners:
+            try:
+                listener(
+                    BreakerEvent(
+                        kind=kind, name=self._name, state=state, generation=generation, local=local, reason=reason
+                    )
+                )
+            except Exception:
+                _log.exception("%s: a listener failed", self._name)
+
+    def _sum_up(self, following: Refused | None) -> None:
+        if self._refusing is not None:
+            self._refused[self._refusing.reason] += self._refusals
+        self._refusing, self._refusals = following, 0
