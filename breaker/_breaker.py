@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from types import CoroutineType, TracebackType, coroutine
 from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
-from breaker._circuit import Call, Circuit, Issuer
+from breaker._circuit import Call, Circuit
 from breaker._config import BreakerConfig, Consecutive, Consistency
 from breaker._deadlines import Deadlines
 from breaker._errors import CallNotPermittedError, CallTimeoutError
@@ -178,23 +178,18 @@ class CircuitBreaker:
         await self._link.aclose()
 
     def _guarded(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
-        circuit = self._circuit
-
-        async def asked_first(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            async with _Guard(self) as guard:
-                result = await function(*args, **kwargs)
-                guard.verdict = self._judge.of_result(result)
-            return result
+        circuit, link, judge = self._circuit, self._link, self._judge
 
         async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             # The path of nearly every call, spelled out to cost as little as it can: a fresh copy permits, the first
             # step of the call is made here, and only a call that has to wait gets a deadline.
-            permit = circuit.permit
+            permit, call = circuit.permit, None
             if permit is None:
                 refused = circuit.refused()
                 if refused is not None:
                     raise refused
-                return await asked_first(*args, **kwargs)
+                call = await link.admit()
+                permit = call.permit
             try:
                 awaitable = function(*args, **kwargs)
                 if type(awaitable) is not CoroutineType:
@@ -206,16 +201,20 @@ class CircuitBreaker:
                 else:
                     result = await self._rest_in_time(awaitable, waits_for)
             except BaseException as error:
-                # A classifier is not asked about the breaker's own deadline; another breaker's is an error like others.
-                late = isinstance(error, CallTimeoutError) and error.breaker == circuit.name
-                await self._settle_mirrored(permit, Outcome.FAILURE if late else self._judge.of_error(error), error)
+                await self._raised(call or circuit.permitted(permit), error)
                 raise
-            if circuit.hears_successes and not self._link.gather(permit):
-                await self._settle_mirrored(permit, self._judge.of_result(result), None)
+            if call is not None or circuit.hears_successes:
+                await self._returned(call, permit, result)
             return result  # type: ignore[no-any-return] # the value of a `StopIteration` has no type
 
+        async def guarded_and_timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            async with _Guard(self) as guard:
+                result = await function(*args, **kwargs)
+                guard.verdict = judge.of_result(result)
+            return result
+
         # A call that may become slow is counted while it hangs, which wants a permit of its own.
-        return guarded if self._slow_call_seconds is None else asked_first
+        return guarded if self._slow_call_seconds is None else guarded_and_timed
 
     async def _stream(self, unguarded: AsyncGenerator[_R]) -> AsyncGenerator[_R]:
         permit, begun = await self.admit(), False
@@ -269,8 +268,14 @@ class CircuitBreaker:
             task.uncancel()  # It was told to stop and has come to its end all the same.
         return result
 
-    async def _settle_mirrored(self, permit: Permitted, verdict: Verdict, error: BaseException | None) -> None:
-        await self._link.settle(Call(next(self._circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
+    async def _raised(self, call: Call, error: BaseException) -> None:
+        # A classifier is not asked about the breaker's own deadline; another breaker's is an error like others.
+        late = isinstance(error, CallTimeoutError) and error.breaker == self.name
+        await self._link.settle(call, Outcome.FAILURE if late else self._judge.of_error(error), error)
+
+    async def _returned(self, call: Call | None, permit: Permitted, result: Any) -> None:
+        if call is not None or not self._link.gather(permit):
+            await self._link.settle(call or self._circuit.permitted(permit), self._judge.of_result(result))
 
     def _late(self) -> CallTimeoutError:
         return CallTimeoutError(self.name, self._timeout_seconds or 0.0)

@@ -141,6 +141,10 @@ class Circuit:
         refused, rest_seconds = remembered
         return self._account.refuse(refused, rest_seconds)
 
+    def permitted(self, permit: Permitted) -> Call:
+        """Return the call that was permitted at once."""
+        return Call(next(self.permit_ids), permit, Issuer.MIRROR)
+
     def answered(self, permit_id: str, reply: Permitted | Refused) -> Call:
         """Take the store's answer.
 
@@ -187,6 +191,8 @@ class Circuit:
 
     def settle(self, call: Call, verdict: Verdict, error: str = "") -> Report | None:
         """Settle a call; returns what has to be reported now, if anything. `flush_due` tells of what may wait."""
+        if self.isolation is None and isinstance(verdict, Outcome) and not call.permit.reporting.wants(verdict):
+            return None
         report = self._report(call, verdict, error)
         if call.issuer is Issuer.LOCAL:
             if call.permit.reporting.wants(report.outcome):
