@@ -78,6 +78,7 @@ async def test_a_mode_that_is_over_ends_once(circuit: Circuit, clock: ManualCloc
     assert "mode_expired" not in await circuit.happened()
     clock.advance(0.001)
     seen = await circuit.adjust(consecutive=2)
+    assert (await circuit.happened())[-2:] == ["mode_expired", "settings_changed"]
     await circuit.ask()
     assert (await circuit.happened()).count("mode_expired") == 1
     assert (seen.mode, seen.mode_actor) == (Mode.AUTO, "")

@@ -55,7 +55,9 @@ async def test_auto_hands_the_circuit_back_as_it_was(circuit: Circuit) -> None:
     await circuit.set_mode(Mode.FORCED_CLOSED)
     seen = await circuit.set_mode(Mode.AUTO)
     assert (seen.state, seen.generation, seen.retry_at_ms) == (State.OPEN, opened.generation, opened.retry_at_ms)
+    assert (seen.mode_reason, seen.mode_actor, seen.mode_until_ms) == ("", "", 0)
     assert (await circuit.refusal()).reason == "open"
+    assert "mode_expired" not in await circuit.happened()
 
 
 async def test_reset_closes_and_ends_the_mode(circuit: Circuit) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from breaker import Outcome, Store
+from breaker import Outcome, Store, View
 from tests.contract.circuit import NAME, Circuit
 from tests.support.stores import ManualClock
 
@@ -11,6 +11,15 @@ async def test_reading_changes_nothing(circuit: Circuit, clock: ManualClock) -> 
     clock.advance(60)
     first = await circuit.view()
     assert [await circuit.view() for _ in range(3)] == [first] * 3
+
+
+async def test_a_new_circuit_is_blank(circuit: Circuit, clock: ManualClock) -> None:
+    """Everything that nobody has brought about yet reads as nothing."""
+    await circuit.permit()
+    text = circuit.limits.text
+    assert await circuit.view() == View(
+        generation=clock.now_ms, revision=1, config=text, config_at_ms=clock.now_ms, now_ms=clock.now_ms
+    )
 
 
 async def test_reading_an_unknown_circuit_creates_nothing(store: Store) -> None:
