@@ -79,6 +79,14 @@ async def test_who_leaves_probing_to_others_calls_a_closed_circuit_as_ever(circu
     assert (reply.state, getattr(reply, "reporting", None)) == (State.CLOSED, Reporting.COUNTED)
 
 
+async def test_an_earlier_failure_of_a_run_reported_again_counts_once(circuit: Circuit) -> None:
+    """Not only the last failure of a run is remembered: any of them may be told again."""
+    first = await circuit.permit()
+    await circuit.settle(first, Outcome.FAILURE)
+    await circuit.fail()
+    assert (await circuit.settle(first, Outcome.FAILURE)).failures == 2
+
+
 async def test_a_report_of_another_generation_is_stale(circuit: Circuit) -> None:
     """A call permitted before a reset reports into nothing."""
     permit = await circuit.permit()

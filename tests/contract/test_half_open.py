@@ -68,6 +68,15 @@ async def test_refused_callers_do_not_extend_the_lease(recovering: Circuit, cloc
     await recovering.permit()
 
 
+async def test_a_clock_that_goes_back_does_not_bring_the_cooldown_back(recovering: Circuit, clock: ManualClock) -> None:
+    """A replica that is promoted may be behind: who asks meanwhile still waits for the probe, not for the cooldown."""
+    probe = await recovering.permit()
+    clock.advance(-10)
+    assert (await recovering.refusal()).reason == "probing"
+    assert (await recovering.settle(probe, Outcome.IGNORED)).applied
+    await recovering.permit()
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
 async def test_a_probe_that_comes_back_after_its_lease_is_stale(
     recovering: Circuit, clock: ManualClock, outcome: Outcome

@@ -34,6 +34,12 @@ def test_a_closed_view_permits_without_asking(mirror: MirroredCircuit) -> None:
     assert mirror.refusal() is None
 
 
+def test_a_circuit_whose_ramp_is_over_permits_without_asking(mirror: MirroredCircuit) -> None:
+    """That it closed some time ago holds nobody back, and needs no second look."""
+    mirror.see(replace(CLOSED, closed_at_ms=1))
+    assert mirror.permit is not None
+
+
 def test_counted_failures_make_a_success_worth_a_message(mirror: MirroredCircuit) -> None:
     """While the view shows failures, successes are to be reported."""
     mirror.see(replace(CLOSED, failures=2, revision=3))
