@@ -66,3 +66,16 @@ async def test_a_view_says_how_long_until_the_next_call(circuit: Circuit, clock:
     assert (await circuit.view()).retry_after_seconds == 3
     await circuit.settle(probe, Outcome.SUCCESS)
     assert (await circuit.view()).retry_after_seconds == 0
+
+
+async def test_a_lease_is_shown_until_it_lapses(circuit: Circuit, clock: ManualClock) -> None:
+    """One millisecond before the moment a probe is out, at the moment none is."""
+    await circuit.fail(3)
+    await circuit.wait_out()
+    await circuit.permit()
+    clock.advance(4.999)
+    seen = await circuit.view()
+    assert (seen.probes_out, seen.probe_until_ms, seen.retry_after_seconds) == (1, clock.now_ms + 1, 0.001)
+    clock.advance(0.001)
+    seen = await circuit.view()
+    assert (seen.probes_out, seen.probe_until_ms, seen.retry_after_seconds) == (0, 0, 0)
