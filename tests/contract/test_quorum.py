@@ -46,9 +46,11 @@ async def test_three_replicas_may_be_asked_for(watched: Circuit) -> None:
 
 
 async def test_a_quorum_of_one_is_no_quorum(watched: Circuit) -> None:
-    """The default: one replica's failures trip."""
+    """The default: one replica's failures trip, also where it does not say its name."""
     watched.configure()
     assert (await watched.fail(3)).state is State.OPEN
+    await watched.recover()
+    assert (await watched.fail(3, by="")).state is State.OPEN
 
 
 async def test_a_success_clears_who_failed_in_a_row(circuit: Circuit) -> None:
