@@ -27,6 +27,7 @@ from tests.mutation.test_walks import WALKS
 
 _PROGRESS_EVERY = 50
 _BASELINE_SECONDS = 600.0
+_END_SECONDS = 60.0
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
@@ -92,13 +93,13 @@ def _sessions(count: int) -> Iterator[list[Connection]]:
         processes.append(process)
     try:
         yield connections
-        for connection in connections:
-            connection.send(None)
-        for process in processes:
-            process.join(10)
     finally:
+        # With nobody to take jobs from a session ends its server and then itself.
+        for connection in connections:
+            connection.close()
         for process in processes:
-            process.terminate()
+            process.join(_END_SECONDS)
+            process.kill()
 
 
 def _learn_seconds(sessions: list[Connection], memory: Memory) -> None:

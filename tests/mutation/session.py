@@ -6,6 +6,7 @@ does, and a fork that hangs is ended. A session has a server of its own, which i
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -69,14 +70,14 @@ class Verdict(NamedTuple):
 
 
 def serve(connection: Connection, log: Path) -> None:
-    """Take jobs and send verdicts until there is None to take; what pytest prints goes to a file."""
+    """Take jobs and send verdicts until nobody gives any; what pytest prints goes to a file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who gives the jobs, and reaches everybody
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(ROOT)
     options = ["--assert=plain", "--capture=no", "--tb=no", "-q", "-pno:randomly", "-pno:cacheprovider", "-otimeout=20"]
     pytest.main([*options, *_TESTS], plugins=[_Session(connection)])
-    connection.send(None)
 
 
 class _Session:
@@ -92,9 +93,11 @@ class _Session:
         gc.freeze()  # the forks share what the session has made so far
         with redis_servers.running("valkey", busy_reply_threshold=_BUSY_MS) as server:
             vars(valkey)["ValkeyServer"] = lambda **_: _Lent(server)
-            while (job := self._connection.recv()) is not None:
-                self._connection.send(self._judge(job, tests[job.lua]))
-                _empty(server)
+            with contextlib.suppress(EOFError, ConnectionError):
+                while True:
+                    job = self._connection.recv()
+                    self._connection.send(self._judge(job, tests[job.lua]))
+                    _empty(server)
         return True
 
     def _judge(self, job: Job, tests: dict[str, pytest.Item]) -> Verdict:
