@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .cache/bench
 T ?= tests
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 

@@ -13,7 +13,7 @@ from tests.interleavings.search import Search
 from tests.interleavings.wrong_scripts import MISTAKES, Mistake
 
 # Deep enough for a trip, a cooldown, a probe and what comes late for it; all of it takes minutes.
-_DEPTH = 20
+_DEPTH = 18
 
 
 @pytest.mark.parametrize("scope", ALL, ids=lambda scope: scope.name)
@@ -38,7 +38,7 @@ def test_the_first_steps_are_the_same_on_every_server(empty_server_url: str) -> 
 def test_a_mistake_in_a_script_is_found(mistake: Mistake, redis_url: str, tmp_path: Path) -> None:
     """The same search fails when a script makes a mistake that it is there to find."""
     mistake.plant(tmp_path)
-    scope = replace(mistake.scope, depth=_DEPTH + 2)
+    scope = replace(mistake.scope, depth=22)
     with Circuits(redis_url, scope.config, [tmp_path]) as circuits, pytest.raises(AssertionError, match=mistake.broken):
         Search(scope, circuits).run()
 
@@ -47,7 +47,7 @@ def test_a_mistake_in_a_script_is_found(mistake: Mistake, redis_url: str, tmp_pa
 def test_what_a_mistake_leads_to_is_found(mistake: Mistake, redis_url: str, tmp_path: Path) -> None:
     """What is promised of states, of running calls and of recovery fails by itself, not only the step that is wrong."""
     mistake.plant(tmp_path)
-    scope = replace(mistake.scope, depth=_DEPTH + 4)
+    scope = replace(mistake.scope, depth=24)
     with Circuits(redis_url, scope.config, [tmp_path]) as circuits, pytest.raises(AssertionError) as broken:
         Search(scope, circuits, watch_steps=False).run()
     assert mistake.leads_to in str(broken.value)

@@ -197,13 +197,13 @@ def _run(kinds: tuple[str, ...], url: str | None, examples: int) -> None:
 
 def test_memory_and_fakeredis_answer_alike() -> None:
     """The same commands at the same times get the same answers from the Python machine and from the Lua."""
-    _run(("memory", "fake"), None, examples=20)
+    _run(("memory", "fake"), None, examples=15)
 
 
 @pytest.mark.timeout(120)
 def test_memory_and_a_real_server_answer_alike(valkey_url: str) -> None:
     """The same commands at the same times get the same answers from the Python machine and from a real server."""
-    _run(("memory", "real"), valkey_url, examples=60)
+    _run(("memory", "real"), valkey_url, examples=40)
 
 
 def test_views_differ_when_a_record_differs() -> None:
