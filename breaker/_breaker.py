@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import aclosing
 from contextvars import ContextVar
-from types import CoroutineType, TracebackType, coroutine
+from types import FunctionType, TracebackType, coroutine
 from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 from breaker._circuit import Call, Circuit
@@ -179,6 +179,7 @@ class CircuitBreaker:
 
     def _guarded(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
         circuit, link, judge = self._circuit, self._link, self._judge
+        begin = _returning_coroutines(function)
 
         async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             # The path of nearly every call, spelled out to cost as little as it can: a fresh copy permits, the first
@@ -191,9 +192,7 @@ class CircuitBreaker:
                 call = await link.admit()
                 permit = call.permit
             try:
-                awaitable = function(*args, **kwargs)
-                if type(awaitable) is not CoroutineType:
-                    awaitable = _coroutine(awaitable)
+                awaitable = begin(*args, **kwargs)
                 try:
                     waits_for = awaitable.send(None)
                 except StopIteration as stop:
@@ -312,8 +311,15 @@ class _Guard:
             await self._permit.raised(error)
 
 
-async def _coroutine(awaitable: Awaitable[_R]) -> _R:
-    return await awaitable
+def _returning_coroutines(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+    """Make sure that what is called gives a coroutine, whatever awaitable it gives by itself."""
+    if isinstance(function, FunctionType) and function.__code__.co_flags & inspect.CO_COROUTINE:
+        return cast("Callable[_P, Coroutine[Any, Any, _R]]", function)
+
+    async def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return await function(*args, **kwargs)
+
+    return called
 
 
 @coroutine
