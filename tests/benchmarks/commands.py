@@ -27,6 +27,7 @@ async def count_commands(url: str, series: Series, calls: int, afterwards_second
     """
     with redis.Redis.from_url(url) as marker, redis.Redis.from_url(url) as client, client.monitor() as monitor:
         await series.run(1)
+        await asyncio.sleep(afterwards_seconds)  # what setting up has left to a timer is not what the calls cost
         marker.echo(_MARK)  # whoever connects for the first time has done so now, which takes commands of its own
         while _MARK not in monitor.next_command()["command"]:
             pass
