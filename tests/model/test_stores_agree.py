@@ -195,9 +195,9 @@ def _run(kinds: tuple[str, ...], url: str | None, examples: int) -> None:
     )
 
 
-def test_memory_and_fakeredis_answer_alike() -> None:
-    """The same commands at the same times get the same answers from the Python machine and from the Lua."""
-    _run(("memory", "fake"), None, examples=15)
+def test_memory_fakeredis_and_a_real_server_answer_alike(valkey_url: str) -> None:
+    """The same commands at the same times get the same answers from the Python machine and from the Lua everywhere."""
+    _run(("memory", "fake", "real"), valkey_url, examples=15)
 
 
 @pytest.mark.timeout(120)
