@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tests.mutation.memory import WALK
 from tests.mutation.mutants import ROOT, Mutant
+from tests.mutation.session import HUNG
 
 PAGE = ROOT / "docs" / "mutation.md"
 _EXPLAINED = Path(__file__).parent / "survivors.toml"
@@ -20,8 +21,9 @@ _PREAMBLE = """\
 ran the tests for each: a comparison or its boundary, `and` for `or`, a condition that always or never holds, a number
 one more or less, an empty text; an operand, an argument, a field, a statement left out. {killed:,} of these mutants
 were killed, {promises:,} by a test of a promise (`tests/contract`, and `tests/unit/breaker` for Python), the others by
-the walks alone: {walks} seeded walks of about a hundred commands, where every answer has to be what the machine in
-Python says. {equivalent} survived because nobody could tell them from the original, and {open} because no test does.
+the walks alone ({walks} seeded walks of about a hundred commands, where every answer has to be what the machine in
+Python says){hung}. {equivalent} survived because nobody could tell them from the original, and {open} because no test
+does.
 
 Python is tried with the store in memory, Lua in a real Valkey. Not changed are declarations (types, decorators, the
 fields of `Record`) and the names of Redis commands.
@@ -77,8 +79,9 @@ def write(found: Sequence[Found], explained: Mapping[str, Explanation], walks: i
     text = _PREAMBLE.format(
         count=len(found),
         killed=len(killed),
-        promises=sum(WALK not in killer for killer in killed),
+        promises=sum(WALK not in killer and killer != HUNG for killer in killed),
         walks=walks,
+        hung=f", {killed.count(HUNG)} by never ending" if HUNG in killed else "",
         equivalent=sum(mutant.key in equivalent for mutant in survivors),
         open=sum(mutant.key not in equivalent for mutant in survivors),
     )
