@@ -148,8 +148,14 @@ class RedisFeed:
         # It may be the second time, behind our back, after the driver connected anew: whatever was known before may be
         # older or newer than what is there now.
         self._tell(channel, None)
-        async with reads:
-            self._tell(channel, await self._snapshot(self._names[channel]))
+        while True:
+            async with reads:
+                view = await self._snapshot(self._names[channel])
+            if view is not None:
+                self._tell(channel, view)
+                return
+            # Nothing is there yet, and the message of its creation may get lost between the nodes of a young Cluster.
+            await asyncio.sleep(self._heartbeat_seconds)
 
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""

