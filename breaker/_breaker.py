@@ -7,7 +7,6 @@ import functools
 import inspect
 import os
 import socket
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -16,14 +15,14 @@ from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 from breaker._circuit import Call, Circuit
 from breaker._config import BreakerConfig, Consecutive, Consistency
-from breaker._deadlines import Deadlines
+from breaker._deadlines import Deadlines, OverdueError
 from breaker._errors import CallNotPermittedError, CallTimeoutError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._link import Link
 from breaker._permit import Permit
 from breaker._store import Store
-from breaker._types import Outcome, Permitted
+from breaker._types import Outcome
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -179,20 +178,18 @@ class CircuitBreaker:
 
     def _guarded(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
         circuit, link, judge = self._circuit, self._link, self._judge
-        begin = _returning_coroutines(function)
+        begin: Callable[..., Coroutine[Any, Any, _R]] = _returning_coroutines(function)
 
         async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             # The path of nearly every call, spelled out to cost as little as it can: a fresh copy permits, the first
             # step of the call is made here, and only a call that has to wait gets a deadline.
             permit, call = circuit.permit, None
             if permit is None:
-                refused = circuit.refused()
-                if refused is not None:
-                    raise refused
-                call = await link.admit()
+                call = circuit.admit() or await link.ask()
                 permit = call.permit
             try:
-                awaitable = begin(*args, **kwargs)
+                # An empty dictionary of keywords would cost as much as three of these lines.
+                awaitable = begin(*args, **kwargs) if kwargs else begin(*args)
                 try:
                     waits_for = awaitable.send(None)
                 except StopIteration as stop:
@@ -202,8 +199,8 @@ class CircuitBreaker:
             except BaseException as error:
                 await self._raised(call or circuit.permitted(permit), error)
                 raise
-            if call is not None or circuit.hears_successes:
-                await self._returned(call, permit, result)
+            if call is not None or (circuit.hears_successes and not link.gather(permit)):
+                await link.settle(call or circuit.permitted(permit), judge.of_result(result))
             return result  # type: ignore[no-any-return] # the value of a `StopIteration` has no type
 
         async def guarded_and_timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -244,37 +241,18 @@ class CircuitBreaker:
 
     async def _rest_in_time(self, awaitable: Coroutine[Any, Any, _R], waits_for: Any) -> _R:
         """Go on with a call that waits, for no longer than it may take."""
-        deadlines, task = self._deadlines, asyncio.current_task()
-        if deadlines is None or task is None or task in deadlines.running or task.cancelling():
-            deadline = asyncio.timeout(self._timeout_seconds)
-            try:
-                async with deadline:
-                    return await _rest_of(awaitable, waits_for)
-            except TimeoutError as error:
-                if deadline.expired():
-                    raise self._late() from error
-                raise
-        deadlines.running[task] = time.monotonic()
-        if not deadlines.watching:
-            deadlines.watch()
+        rest = _rest_of(awaitable, waits_for)
+        if self._deadlines is None:
+            return await rest
         try:
-            result = await _rest_of(awaitable, waits_for)
-        except BaseException as error:
-            if deadlines.is_expired(task, error):
-                raise self._late() from error
-            raise
-        if deadlines.running.pop(task, None) is None:
-            task.uncancel()  # It was told to stop and has come to its end all the same.
-        return result
+            return await self._deadlines.bound(rest)
+        except OverdueError as error:
+            raise self._late() from error
 
     async def _raised(self, call: Call, error: BaseException) -> None:
         # A classifier is not asked about the breaker's own deadline; another breaker's is an error like others.
         late = isinstance(error, CallTimeoutError) and error.breaker == self.name
         await self._link.settle(call, Outcome.FAILURE if late else self._judge.of_error(error), error)
-
-    async def _returned(self, call: Call | None, permit: Permitted, result: Any) -> None:
-        if call is not None or not self._link.gather(permit):
-            await self._link.settle(call or self._circuit.permitted(permit), self._judge.of_result(result))
 
     def _late(self) -> CallTimeoutError:
         return CallTimeoutError(self.name, self._timeout_seconds or 0.0)

@@ -127,19 +127,12 @@ class Circuit:
             permit_id = next(self.permit_ids)
             return Call(permit_id, self._let(self.isolation.acquire(permit_id), local=True), Issuer.ISOLATION)
         if self.permit is None:
-            refused = self.refused()
-            if refused is not None:
-                raise refused
-        return Call(next(self.permit_ids), self.permit, Issuer.MIRROR) if self.permit else None
-
-    def refused(self) -> CallNotPermittedError | None:
-        """Return what a call is refused with by what is remembered here; counted as a refusal, so to be raised."""
-        remembered = self.mirror.refusal()
-        if remembered is None:
+            rest_seconds = self.mirror.refusing_seconds()
+            if self.mirror.refused is not None:
+                # Never in a local variable: with the traceback that would be a cycle, and cycles cost a collection.
+                raise self._account.refuse(self.mirror.refused, rest_seconds)
             self._open_door()
-            return None
-        refused, rest_seconds = remembered
-        return self._account.refuse(refused, rest_seconds)
+        return Call(next(self.permit_ids), self.permit, Issuer.MIRROR) if self.permit else None
 
     def permitted(self, permit: Permitted) -> Call:
         """Return the call that was permitted at once."""
@@ -177,9 +170,9 @@ class Circuit:
         """Tell whether what is known here decides, and if so whether a call would be refused."""
         if self.isolation is not None and self.isolation.active:
             return True, self._error(self.isolation.refusal())
-        remembered = self.mirror.refusal()
-        if remembered is not None:
-            return True, CallNotPermittedError(self.name, *remembered)
+        rest_seconds = self.mirror.refusing_seconds()
+        if self.mirror.refused is not None:
+            return True, CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
         self._open_door()
         return self.permit is not None, None
 

@@ -3,54 +3,100 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+# A timer that comes this late says that the event loop was busy, and so often a deadline is put off for that.
+_LATE_SECONDS = 0.01
+_CHANCES = 8
+
+
+class OverdueError(TimeoutError):
+    """What was waited for took longer than it may; it was cancelled."""
 
 
 class Deadlines:
-    """Cancels calls that take too long; what `asyncio.timeout` does for one call, at a fraction of its cost.
+    """Cancels what takes too long; what `asyncio.timeout` does, at a fraction of its cost.
 
-    Every call may take the same time, so they expire in the order in which they began, and one timer for the oldest of
-    them is enough: a call that ends in time costs an entry in a dictionary. Only for tasks that nobody is cancelling
-    and that have no other call here; the rest belongs to `asyncio.timeout`.
+    Everything may take the same time, so it expires in the order in which it began, and one timer for the oldest is
+    enough: what ends in time costs an entry in a dictionary. A timer for each would cost more than a round trip's
+    fifth, because cancelled timers stay in the event loop's heap until their time has come.
+
+    A deadline passes, but not for a time in which the event loop itself was busy. A loop that was busy for longer than
+    the deadline finds the answer and the passed deadline in the same turn; taken by itself the deadline would make a
+    failure of the other side out of a pause of our own, so it is put off by that pause.
 
     Args:
-        seconds: How long a call may take.
-
-    Attributes:
-        running: When each task's call began; whoever begins a call puts it here and calls `watch`.
-        watching: Whether the timer is set.
+        seconds: How long something may take.
     """
 
-    __slots__ = ("_seconds", "running", "watching")
+    __slots__ = ("_began", "_chances", "_loop", "_seconds")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.running: dict[asyncio.Task[Any], float] = {}
-        self.watching = False
+        self._began: dict[asyncio.Task[Any], float] = {}
+        self._chances = _CHANCES
+        # The loop that the timer is set in, while it is: a breaker may outlive one loop and be used in the next.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def watch(self) -> None:
-        """Set the timer; to be called by the first who begins a call while nobody watches."""
-        self.watching = True
-        self._set_timer(self._seconds)
+    async def bound(self, awaitable: Awaitable[_T]) -> _T:
+        """Await something for no longer than it may take.
 
-    def is_expired(self, task: asyncio.Task[Any], error: BaseException | None) -> bool:
-        """Tell whether a call that has ended was cancelled by its deadline, and by nothing else."""
-        if self.running.pop(task, None) is not None:
-            return False
-        # It was taken out when its time was up.
-        return task.uncancel() == 0 and isinstance(error, asyncio.CancelledError)
+        Raises:
+            OverdueError: It took longer and was cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        if task is None or task in self._began or task.cancelling():
+            return await self._bound_alone(awaitable)
+        if self._loop is not loop:
+            self._began.clear()
+            self._watch(loop, self._seconds)
+        self._began[task] = loop.time()
+        try:
+            result = await awaitable
+        except BaseException as error:
+            # It was taken out when its time was up, and cancelled by that if by nothing else.
+            is_overdue = self._began.pop(task, None) is None and task.uncancel() == 0
+            if is_overdue and isinstance(error, asyncio.CancelledError):
+                raise self._overdue() from error
+            raise
+        if self._began.pop(task, None) is None:
+            task.uncancel()  # It was told to stop and has come to its end all the same.
+        return result
 
-    def _set_timer(self, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._sweep)
+    async def _bound_alone(self, awaitable: Awaitable[_T]) -> _T:
+        """Await something in a task that has a deadline here already, or is being cancelled."""
+        deadline = asyncio.timeout(self._seconds)
+        try:
+            async with deadline:
+                return await awaitable
+        except TimeoutError as error:
+            if deadline.expired():
+                raise self._overdue() from error
+            raise
 
-    def _sweep(self) -> None:
-        now = time.monotonic()
-        for task, began in list(self.running.items()):
+    def _overdue(self) -> OverdueError:
+        return OverdueError(f"no answer within {self._seconds:g} s")
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        loop.call_later(seconds, self._sweep, loop, loop.time() + seconds)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        now = loop.time()
+        if self._chances and now - due > _LATE_SECONDS:
+            self._chances -= 1
+            self._watch(loop, now - due)
+            return
+        self._chances = _CHANCES
+        for task, began in list(self._began.items()):
             rest_seconds = began + self._seconds - now
             if rest_seconds > 0:
-                self._set_timer(rest_seconds)
+                self._watch(loop, rest_seconds)
                 return
-            del self.running[task]
+            del self._began[task]
             task.cancel()
-        self.watching = False
+        self._loop = None

@@ -56,7 +56,15 @@ class Link:
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        return self._circuit.admit() or await self._ask(may_probe=self._probe is None)
+        return self._circuit.admit() or await self.ask()
+
+    async def ask(self) -> Call:
+        """Ask the store for leave to make one call, where what is known here does not decide.
+
+        Raises:
+            CallNotPermittedError: No call goes through now.
+        """
+        return await self._ask(may_probe=self._probe is None)
 
     async def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""

@@ -48,16 +48,8 @@ def acquire(
     transition = None
     may_probe = may_probe and shown.mode is not Mode.FORCED_OPEN
     if may_probe and shown.state is State.OPEN and now_ms >= shown.retry_at_ms:
-        record = noted(
-            replace(record, probes={}),
-            Transition.HALF_OPENED,
-            replica_id,
-            "",
-            now_ms,
-            state=State.HALF_OPEN,
-            generation=next_generation(record, now_ms),
-            probe_successes=0,
-        )
+        half_opened = {"state": State.HALF_OPEN, "generation": next_generation(record, now_ms)}
+        record = noted(record, Transition.HALF_OPENED, replica_id, "", now_ms, **half_opened)
         transition = Transition.HALF_OPENED
     half_open = record.shown.state is State.HALF_OPEN
     if may_probe and half_open and record.probes.get(permit_id, 0) > now_ms:

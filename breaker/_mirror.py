@@ -25,6 +25,7 @@ class MirroredCircuit:
 
     Attributes:
         permit: What every call gets now, or None when the store has to be asked.
+        refused: What every call is refused with while `refusing_seconds` lasts, or None.
     """
 
     __slots__ = (
@@ -35,9 +36,9 @@ class MirroredCircuit:
         "_limits",
         "_may_probe",
         "_newest",
-        "_refused",
         "_refused_until",
         "permit",
+        "refused",
     )
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic, *, may_probe: bool = True) -> None:
@@ -49,7 +50,7 @@ class MirroredCircuit:
         self._later: Permitted | None = None
         self._later_at = 0.0
         self.permit: Permitted | None = None
-        self._refused: Refused | None = None
+        self.refused: Refused | None = None
         self._refused_until = 0.0
 
     def see(self, view: View | None) -> bool:
@@ -80,21 +81,21 @@ class MirroredCircuit:
             # Whatever belongs to an earlier generation and is still on its way is out of date; the view of this one
             # is on its way too.
             self._newest = (reply.generation, 0)
-            self.permit = self._later = self._refused = None
+            self.permit = self._later = self.refused = None
         if isinstance(reply, Refused) and reply.reason is not Reason.RAMPING:
             self._refuse(reply, endless=False)
 
-    def refusal(self) -> tuple[Refused, float] | None:
-        """Return what every call is refused with now, and for how many seconds more; or None."""
+    def refusing_seconds(self) -> float:
+        """Return for how many seconds more every call is refused, 0 when none is; brings `permit` up to date."""
         now = self._clock()
-        if self._later is not None and now >= self._later_at:
-            self.permit, self._later = self._later, None
-        if self._refused is not None:
+        if self.refused is not None:
             rest_seconds = self._refused_until - now
             if rest_seconds > 0:
-                return self._refused, rest_seconds
-            self._refused = None
-        return None
+                return rest_seconds
+            self.refused = None
+        if self._later is not None and now >= self._later_at:
+            self.permit, self._later = self._later, None
+        return 0.0
 
     def _permit_of(self, view: View, limits: Limits) -> Permitted | None:
         if view.mode_until_ms:
@@ -106,12 +107,12 @@ class MirroredCircuit:
         return Permitted(view.state, view.generation, view.mode, _machine.reporting(view, limits))
 
     def _refuse(self, refused: Refused | None, *, endless: bool) -> None:
-        self._refused = refused
+        self.refused = refused
         if refused is not None:
             endless = endless and refused.mode is Mode.FORCED_OPEN
             self._refused_until = math.inf if endless else self._clock() + refused.retry_after_ms / 1000
 
     def _forget(self) -> None:
-        self.permit = self._later = self._refused = None
+        self.permit = self._later = self.refused = None
         self._newest = (0, 0)
         self._fresh = False

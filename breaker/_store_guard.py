@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from breaker._deadlines import Deadlines
 from breaker._errors import ScriptError, StoreUnavailableError
 
 _T = TypeVar("_T")
@@ -17,12 +17,6 @@ _log = logging.getLogger("breaker")
 
 # While the store is away one call in this time tries it again; every other call goes straight to the local layer.
 _PAUSE_SECONDS = 1.0
-
-# A timer that comes this late says that the event loop was busy; how often a deadline is put off for that; and how long
-# the last look takes at what has arrived.
-_LATE_SECONDS = 0.01
-_CHANCES = 8
-_LAST_LOOK_SECONDS = 0.002
 
 
 class Presence:
@@ -69,14 +63,14 @@ class StoreGuard(Presence):
 
     def __init__(self, timeout_seconds: float, concurrency: int) -> None:
         super().__init__()
-        self._timeout_seconds = timeout_seconds
+        self._deadlines = Deadlines(timeout_seconds)
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, command: Callable[[], Awaitable[_T]]) -> _T:
         """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
         self.check()
         try:
-            reply = await self._bounded(command)
+            reply = await self._deadlines.bound(self._in_turn(command))
         except ScriptError:
             raise
         except Exception as error:
@@ -86,29 +80,6 @@ class StoreGuard(Presence):
         self.note_answer()
         return reply
 
-    async def _bounded(self, command: Callable[[], Awaitable[_T]]) -> _T:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._timeout_seconds
-        async with asyncio.timeout(None) as deadline:
-            timer = loop.call_at(due, _expire, loop, deadline, due)
-            try:
-                async with self._slots:
-                    return await command()
-            finally:
-                timer.cancel()
-
-
-def _expire(loop: asyncio.AbstractEventLoop, deadline: asyncio.Timeout, due: float, chances: int = _CHANCES) -> None:
-    """Let a deadline pass, but not for a time in which the event loop itself was busy.
-
-    A loop that was busy for longer than the deadline finds the answer and the passed deadline in the same turn. Taken
-    by itself the deadline would make an absence of the store out of a pause of our own, so it is put off by that pause.
-    """
-    if not chances:
-        with contextlib.suppress(RuntimeError):  # The command has ended meanwhile.
-            deadline.reschedule(loop.time())
-        return
-    late_seconds = loop.time() - due
-    left = chances - 1 if late_seconds > _LATE_SECONDS else 0
-    wait_seconds = max(late_seconds, _LAST_LOOK_SECONDS)
-    loop.call_later(wait_seconds, _expire, loop, deadline, loop.time() + wait_seconds, left)
+    async def _in_turn(self, command: Callable[[], Awaitable[_T]]) -> _T:
+        async with self._slots:
+            return await command()

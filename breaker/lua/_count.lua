@@ -63,15 +63,16 @@ local function count_rate(keys, record, limits, told, now_ms)
   if told.outcome == 'failure' or redis.call('PTTL', keys.window) < limits.idle_ms / 2 then
     expire(keys, record, now_ms, limits.idle_ms)
   end
-  local reason
   if sums.calls < limits.minimum_calls then
-    reason = nil
-  elseif limits.failure_percent > 0 and sums.failures * 100 >= limits.failure_percent * sums.calls then
-    reason = sums.failures .. ' of ' .. sums.calls .. ' calls failed'
-  elseif limits.slow_percent > 0 and sums.slow * 100 >= limits.slow_percent * sums.calls then
-    reason = sums.slow .. ' of ' .. sums.calls .. ' calls were slow'
+    return {}
   end
-  return {}, reason
+  if limits.failure_percent > 0 and sums.failures * 100 >= limits.failure_percent * sums.calls then
+    return {}, sums.failures .. ' of ' .. sums.calls .. ' calls failed'
+  end
+  if limits.slow_percent > 0 and sums.slow * 100 >= limits.slow_percent * sums.calls then
+    return {}, sums.slow .. ' of ' .. sums.calls .. ' calls were slow'
+  end
+  return {}
 end
 
 -- Returns what changes in the record (field to value), and why the circuit should trip, or nil.

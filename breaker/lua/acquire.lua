@@ -77,9 +77,8 @@ if record.state == 'open' then
     return refused('open', record.retry_at_ms - now_ms)
   end
   if may_probe then
-    redis.call('DEL', keys.probes)
-    change(keys, record, { state = 'half_open', generation = next_generation(record, now_ms), probe_successes = 0 },
-      now_ms, limits.idle_ms, { kind = 'half_opened', by = replica_id, reason = '' })
+    change(keys, record, { state = 'half_open', generation = next_generation(record, now_ms) }, now_ms, limits.idle_ms,
+      { kind = 'half_opened', by = replica_id, reason = '' })
     transition = 'half_opened'
   end
 end

@@ -20,12 +20,14 @@ class WatchedStore(RedisStore):
     Attributes:
         views: What each circuit's followers were told last.
         lost: Called whenever followers are told that no more views arrive for now.
+        arrived: Called with a circuit's name after each view of it.
     """
 
     def __init__(self, client: redis.asyncio.Redis, **options: Any) -> None:
         super().__init__(client, **options)
         self.views: dict[str, View | None] = {}
         self.lost: Callable[[], None] = lambda: None
+        self.arrived: Callable[[str], None] = lambda _: None
         self._arrived = asyncio.Event()
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
@@ -38,6 +40,7 @@ class WatchedStore(RedisStore):
             if view is None and known is not None:
                 self.lost()
             self._arrived.set()
+            self.arrived(name)
 
         super().follow(name, watch)
 

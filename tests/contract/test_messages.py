@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from breaker import FailureRate, Mode, Outcome, RedisStore, Store, View
+from breaker import FailureRate, Mode, Outcome, RedisStore, Store, View, _wire
 from breaker._wire import view_of
 from tests.contract.circuit import NAME, Circuit
 from tests.support.redis_servers import KINDS
@@ -54,7 +54,7 @@ async def test_a_message_is_the_record_and_what_the_clock_makes_of_it(circuit: C
     await circuit.permit()
     assert len(await listener.heard()) == 1
     assert isinstance(circuit.store, RedisStore)
-    record = {field.decode() for field in await circuit.store._client.hkeys(f"breaker:{{{NAME}}}")}
+    record = {_wire.text(field) for field in await circuit.store._client.hkeys(f"breaker:{{{NAME}}}")}
     assert listener.fields == record | {"now_ms", "probes_out", "probe_until_ms", "replicas"}
 
 

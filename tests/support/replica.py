@@ -50,7 +50,7 @@ class Replica:
 
     @property
     def refuses(self) -> bool:
-        return self.breaker._circuit.mirror.refusal() is not None
+        return self.breaker._circuit.mirror.refusing_seconds() > 0
 
     async def warm(self) -> None:
         await self.breaker.call(works)

@@ -77,7 +77,7 @@ def permits(breaker: CircuitBreaker) -> bool:
 
 def refuses(breaker: CircuitBreaker) -> bool:
     """Tell whether the copy of the circuit is fresh and refuses calls."""
-    return breaker._circuit.mirror.refusal() is not None
+    return breaker._circuit.mirror.refusing_seconds() > 0
 
 
 def warm(breaker: CircuitBreaker) -> None:

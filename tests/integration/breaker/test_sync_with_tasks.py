@@ -60,7 +60,7 @@ async def test_failures_of_threads_and_of_tasks_add_up(start: Start, threaded: C
     with pytest.raises(ProviderDownError):
         await asyncio.to_thread(threaded.call, fails)
     await tasks.fail(2)
-    await until(lambda: threaded._circuit.mirror.refusal() is not None)
+    await until(lambda: threaded._circuit.mirror.refusing_seconds() > 0)
     with pytest.raises(CallNotPermittedError) as refused:
         await asyncio.to_thread(threaded.call, works)
     assert refused.value.last_error == "ProviderDownError"
@@ -74,7 +74,7 @@ async def test_a_trip_by_threads_reaches_tasks(start: Start, threaded: CircuitBr
         with pytest.raises(ProviderDownError):
             await asyncio.to_thread(threaded.call, fails)
     await until(lambda: tasks.refuses)
-    await until(lambda: not tasks.refuses and threaded._circuit.mirror.refusal() is None)
+    await until(lambda: not tasks.refuses and threaded._circuit.mirror.refusing_seconds() == 0)
     assert await asyncio.to_thread(threaded.call, works) == "charged"
     await until(lambda: tasks.permits)
 
@@ -87,9 +87,9 @@ async def test_one_probe_among_eight_threads_and_three_replicas_of_tasks(
     await warm(threaded, *others)
     await others[0].fail(3)
     await until(lambda: all(replica.refuses for replica in others))
-    await until(lambda: threaded._circuit.mirror.refusal() is not None)
+    await until(lambda: threaded._circuit.mirror.refusing_seconds() > 0)
     await until(lambda: not any(replica.refuses for replica in others))
-    await until(lambda: threaded._circuit.mirror.refusal() is None)
+    await until(lambda: threaded._circuit.mirror.refusing_seconds() == 0)
     reached: list[str] = []
     go_on = threading.Event()
 
@@ -145,8 +145,8 @@ async def test_a_thread_that_hangs_gives_the_probes_place_up_for_a_task(redis_ur
         hanging = CircuitBreaker(NAME, store, config, replica_id="worker-1")
         await warm(hanging, tasks)
         await tasks.fail(3)
-        await until(lambda: hanging._circuit.mirror.refusal() is not None)
-        await until(lambda: hanging._circuit.mirror.refusal() is None)
+        await until(lambda: hanging._circuit.mirror.refusing_seconds() > 0)
+        await until(lambda: hanging._circuit.mirror.refusing_seconds() == 0)
         probe = asyncio.create_task(asyncio.to_thread(hanging.call, go_on.wait, 30))
 
         async def seen() -> tuple[State, str]:
@@ -172,8 +172,8 @@ async def test_a_probe_that_is_interrupted_leaves_its_place_to_a_task(start: Sta
     tasks = start("api-1")
     await warm(threaded, tasks)
     await tasks.fail(3)
-    await until(lambda: threaded._circuit.mirror.refusal() is not None)
-    await until(lambda: threaded._circuit.mirror.refusal() is None and not tasks.refuses)
+    await until(lambda: threaded._circuit.mirror.refusing_seconds() > 0)
+    await until(lambda: threaded._circuit.mirror.refusing_seconds() == 0 and not tasks.refuses)
     states: list[State] = []
 
     def interrupted() -> None:

@@ -31,7 +31,7 @@ def test_a_closed_view_permits_without_asking(mirror: MirroredCircuit) -> None:
     assert mirror.permit is None
     mirror.see(CLOSED)
     assert mirror.permit == Permitted(State.CLOSED, 100, Mode.AUTO, Reporting.FAILURES)
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
 
 
 def test_a_circuit_whose_ramp_is_over_permits_without_asking(mirror: MirroredCircuit) -> None:
@@ -53,12 +53,10 @@ def test_an_open_view_refuses_until_its_moment(mirror: MirroredCircuit, clock: M
     mirror.see(OPEN)
     assert mirror.permit is None
     clock.advance(5)
-    refusal = mirror.refusal()
-    assert refusal is not None
-    assert refusal[0] == Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 20_000, "ReadTimeout")
-    assert refusal[1] == pytest.approx(15)
+    assert mirror.refusing_seconds() == pytest.approx(15)
+    assert mirror.refused == Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 20_000, "ReadTimeout")
     clock.advance(15)
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
     assert mirror.permit is None
 
 
@@ -66,12 +64,11 @@ def test_a_probe_that_is_out_refuses_until_its_lease_lapses(mirror: MirroredCirc
     """Another replica's probe is waited for, unless its place becomes free before."""
     mirror.see(PROBING)
     clock.advance(4)
-    refusal = mirror.refusal()
-    assert refusal is not None
-    assert refusal[0].reason == "probing"
-    assert refusal[1] == pytest.approx(1)
+    assert mirror.refusing_seconds() == pytest.approx(1)
+    assert mirror.refused is not None
+    assert mirror.refused.reason == "probing"
     mirror.see(replace(PROBING, revision=7, probes_out=0, probe_until_ms=0))
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
 
 
 def test_older_views_are_passed_over(mirror: MirroredCircuit) -> None:
@@ -79,14 +76,14 @@ def test_older_views_are_passed_over(mirror: MirroredCircuit) -> None:
     mirror.see(OPEN)
     mirror.see(CLOSED)
     mirror.see(replace(OPEN, retry_at_ms=0))
-    assert mirror.refusal() is not None
+    assert mirror.refusing_seconds() > 0
 
 
 def test_after_a_loss_any_view_is_taken(mirror: MirroredCircuit) -> None:
     """A failover may have rolled the circuit back, so after a resubscribe an older view counts."""
     mirror.see(OPEN)
     mirror.see(None)
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
     mirror.see(CLOSED)
     assert mirror.permit is not None
 
@@ -94,7 +91,7 @@ def test_after_a_loss_any_view_is_taken(mirror: MirroredCircuit) -> None:
 def test_without_a_fresh_view_nothing_is_remembered(mirror: MirroredCircuit) -> None:
     """While no messages arrive every call asks, so an operator's reset is not missed."""
     mirror.note(Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 30_000, ""))
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
 
 
 def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: ManualClock) -> None:
@@ -102,9 +99,9 @@ def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: Ma
     mirror.see(OPEN)
     clock.advance(20)
     mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 5_000, "ReadTimeout"))
-    assert mirror.refusal() is not None
+    assert mirror.refusing_seconds() > 0
     clock.advance(5)
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
 
 
 def test_an_answer_may_be_ahead_of_the_messages(mirror: MirroredCircuit) -> None:
@@ -115,17 +112,17 @@ def test_an_answer_may_be_ahead_of_the_messages(mirror: MirroredCircuit) -> None
     mirror.see(replace(CLOSED, revision=2, failures=2))
     assert mirror.permit is None
     mirror.see(OPEN)
-    assert mirror.refusal() is not None
+    assert mirror.refusing_seconds() > 0
 
 
 def test_forced_open_without_an_end_holds_until_a_message(mirror: MirroredCircuit, clock: ManualClock) -> None:
     """The pause that callers are told is a cooldown; the mode itself ends when an operator says so."""
     mirror.see(replace(CLOSED, mode=Mode.FORCED_OPEN))
     clock.advance(3600)
-    refusal = mirror.refusal()
-    assert refusal is not None
-    assert CallNotPermittedError("c", *refusal).retry_after_seconds == 30
-    assert refusal[0].reason == "forced_open"
+    rest_seconds = mirror.refusing_seconds()
+    assert mirror.refused is not None
+    assert CallNotPermittedError("c", mirror.refused, rest_seconds).retry_after_seconds == 30
+    assert mirror.refused.reason == "forced_open"
     mirror.see(replace(CLOSED, revision=2))
     assert mirror.permit is not None
 
@@ -134,11 +131,9 @@ def test_forced_open_with_an_end_holds_until_then(mirror: MirroredCircuit, clock
     """A mode that ends by itself is not kept beyond its end."""
     mirror.see(replace(CLOSED, mode=Mode.FORCED_OPEN, mode_until_ms=11_000))
     clock.advance(9)
-    refusal = mirror.refusal()
-    assert refusal is not None
-    assert refusal[1] == pytest.approx(1)
+    assert mirror.refusing_seconds() == pytest.approx(1)
     clock.advance(1)
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
 
 
 def test_forced_closed_permits_without_asking_and_without_counting(mirror: MirroredCircuit) -> None:
@@ -153,7 +148,7 @@ def test_metrics_only_permits_a_closed_circuit_and_asks_about_an_open_one(mirror
     assert mirror.permit == Permitted(State.CLOSED, 100, Mode.METRICS_ONLY, Reporting.FAILURES)
     mirror.see(replace(OPEN, mode=Mode.METRICS_ONLY))
     assert mirror.permit is None
-    assert mirror.refusal() is None
+    assert mirror.refusing_seconds() == 0
 
 
 @pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY])

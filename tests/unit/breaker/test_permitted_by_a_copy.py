@@ -68,7 +68,7 @@ async def warm(store: TellingStore, **options: Any) -> CircuitBreaker:
 def running(breaker: CircuitBreaker) -> int:
     """Count the calls that are watched."""
     assert breaker._deadlines is not None
-    return len(breaker._deadlines.running)
+    return len(breaker._deadlines._began)
 
 
 @pytest.mark.parametrize("function", [works, works_later])
@@ -153,7 +153,7 @@ async def test_each_of_many_calls_has_its_own_deadline(store: TellingStore) -> N
     await asyncio.gather(ending("first", first), ending("second", second))
     assert ends == ["first", "second"]
     assert breaker._deadlines is not None
-    assert not breaker._deadlines.watching
+    assert breaker._deadlines._loop is None
     assert running(breaker) == 0
 
 
@@ -186,8 +186,9 @@ async def test_a_cancellation_beside_the_deadline_wins(store: TellingStore) -> N
     task = asyncio.create_task(breaker.call(hangs))
     await asyncio.sleep(0)
     assert breaker._deadlines is not None
-    breaker._deadlines.running[task] = 0.0
-    breaker._deadlines._sweep()
+    loop = asyncio.get_running_loop()
+    breaker._deadlines._began[task] = 0.0
+    breaker._deadlines._sweep(loop, loop.time())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -238,6 +239,41 @@ async def test_a_task_that_is_being_cancelled_may_still_call(store: TellingStore
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_a_breaker_outlives_its_event_loop() -> None:
+    """One at the top of a module serves a second `asyncio.run` as well: no timer of a lost loop is relied on."""
+    breaker = CircuitBreaker("c", MemoryStore(), BreakerConfig(call_timeout_seconds=0.05))
+
+    async def abandoned() -> None:
+        call = asyncio.create_task(breaker.call(hangs))
+        await asyncio.sleep(0.01)
+        call.cancel()
+
+    async def late() -> None:
+        with pytest.raises(CallTimeoutError):
+            await breaker.call(hangs)
+
+    asyncio.run(abandoned())
+    asyncio.run(asyncio.wait_for(late(), 5))
+
+
+async def test_a_pause_of_our_own_is_no_timeout_of_the_call(store: TellingStore) -> None:
+    """An answer that came while the event loop was busy is taken, although its deadline has passed meanwhile."""
+    breaker = await warm(store, timeout_seconds=0.05)
+    loop = asyncio.get_running_loop()
+    answer = loop.create_future()
+
+    async def answers() -> str:
+        return str(await answer)
+
+    call = asyncio.create_task(breaker.call(answers))
+    await asyncio.sleep(0)
+    assert breaker._deadlines is not None
+    # The timer fires a while late and before the answer is looked at, as after a pause.
+    breaker._deadlines._sweep(loop, loop.time() - 0.2)
+    answer.set_result("charged")
+    assert await call == "charged"
 
 
 async def test_results_are_judged(store: TellingStore) -> None:
