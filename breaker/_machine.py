@@ -160,11 +160,9 @@ def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) ->
     shown = record.shown
     in_force = limits.with_settings(shown.settings)
     record, changes, reason = _count(record, told, in_force, now_ms)
-    if told.open_for_ms:
-        reason = "rate limited"
-    elif in_force.minimum_reporters > 1 and len(record.reporters) < in_force.minimum_reporters:
+    if in_force.minimum_reporters > 1 and len(record.reporters) < in_force.minimum_reporters:
         reason = ""
-    if reason:
+    if reason or told.open_for_ms:
         flapping = shown.closed_at_ms and now_ms - shown.closed_at_ms < in_force.stable_ms
         reopens = shown.reopens + 1 if flapping else 0
         failures = changes.get("failures", record.shown.failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 import ssl
@@ -122,7 +123,7 @@ def connect(address: Address, *, timeout_seconds: float, max_connections: int) -
         # One more part than there are Sentinels, so that even if only the last one answers the primary still can.
         part_seconds = timeout_seconds / (len(address.hosts) + 1)
         asking = {**address.sentinel_options, **_waiting(part_seconds)}
-        sentinels = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        sentinels = _Sentinels(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         primary: Redis = sentinels.master_for(address.service, **options)
         return primary
     if address.kind is Kind.CLUSTER:
@@ -151,6 +152,19 @@ async def close(client: Client) -> None:
         await client.nodes_manager.aclose("startup_nodes")
     elif isinstance(client.connection_pool, SentinelConnectionPool):
         await client.connection_pool.sentinel_manager.aclose()
+
+
+class _Sentinels(Sentinel):
+    """Sentinels that several tasks may ask at once."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        # The driver moves the one that answers to the front, and a task that is going through the list then misses it.
+        # So each goes through a list of its own.
+        asking = copy.copy(self)
+        asking.sentinels = [*self.sentinels]
+        primary = await Sentinel.discover_master(asking, service_name)
+        self.sentinels = asking.sentinels
+        return primary
 
 
 class Subscriptions:

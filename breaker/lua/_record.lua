@@ -65,7 +65,7 @@ local function change(keys, record, changes, now_ms, idle_ms, event)
     pairs_to_set[#pairs_to_set + 1] = field
     pairs_to_set[#pairs_to_set + 1] = value
   end
-  if #pairs_to_set > 0 then
+  if next(changes) then
     redis.call('HSET', keys.record, unpack(pairs_to_set))
   end
   redis.call('HINCRBY', keys.record, 'revision', 1)

@@ -1,20 +1,8 @@
--- A circuit as field, value, field, value: the hash itself, and what the clock makes of it. Reads only.
--- A mode whose time is over is shown as auto, although the record keeps it until the next command that may write.
+-- A circuit as field, value, field, value: the hash itself, and after it what the clock makes of it, which counts
+-- where both name a field. Reads only. A mode whose time is over is shown as auto, although the record keeps it until
+-- the next command that may write.
 local function view(record_key, probes_key, now_ms)
   local fields = redis.call('HGETALL', record_key)
-  local mode_over = false
-  for index = 1, #fields, 2 do
-    if fields[index] == 'mode_until_ms' then
-      local mode_until_ms = tonumber(fields[index + 1])
-      mode_over = mode_until_ms > 0 and mode_until_ms <= now_ms
-    end
-  end
-  if mode_over then
-    local without = { mode = 'auto', mode_reason = '', mode_actor = '', mode_until_ms = '0' }
-    for index = 1, #fields, 2 do
-      fields[index + 1] = without[fields[index]] or fields[index + 1]
-    end
-  end
   local live = redis.call('ZRANGE', probes_key, '(' .. now_ms, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
   local computed = {
     'now_ms', tostring(now_ms),
@@ -22,8 +10,14 @@ local function view(record_key, probes_key, now_ms)
     'probe_until_ms', live[2] or '0',
     'replicas', tostring(redis.call('PUBSUB', 'NUMSUB', record_key .. ':changes')[2]),
   }
-  for index = 1, #computed do
-    fields[#fields + 1] = computed[index]
+  for _, text in ipairs(computed) do
+    fields[#fields + 1] = text
+  end
+  local mode_until_ms = tonumber(redis.call('HGET', record_key, 'mode_until_ms') or 0)
+  if mode_until_ms > 0 and mode_until_ms <= now_ms then
+    for _, text in ipairs({ 'mode', 'auto', 'mode_reason', '', 'mode_actor', '', 'mode_until_ms', '0' }) do
+      fields[#fields + 1] = text
+    end
   end
   return fields
 end

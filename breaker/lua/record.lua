@@ -75,13 +75,11 @@ if told.outcome == 'ignored' then
 end
 
 local changes, reason = count(keys, record, limits, told, now_ms)
-if told.open_for_ms > 0 then
-  reason = 'rate limited'
-elseif limits.minimum_reporters > 1 and redis.call('ZCARD', keys.reporters) < limits.minimum_reporters then
+if limits.minimum_reporters > 1 and redis.call('ZCARD', keys.reporters) < limits.minimum_reporters then
   reason = nil
 end
 record.failures = changes.failures or record.failures
-if reason then
+if reason or told.open_for_ms > 0 then
   local flapping = record.closed_at_ms > 0 and now_ms - record.closed_at_ms < limits.stable_ms
   local what = { kind = 'tripped', reason = reason, reopens = flapping and record.reopens + 1 or 0 }
   open(keys, record, limits, told, what, now_ms)

@@ -34,6 +34,7 @@ class RedisFeed:
     Args:
         open_subscription: Makes a subscription that connects when it is first used.
         snapshot: Reads a circuit.
+        recover: Called at each sign of life; finds out whether a store that counts as away is back.
         timeout_seconds: How long the server may take to answer.
         heartbeat_seconds: How long the connection may be silent.
     """
@@ -43,11 +44,13 @@ class RedisFeed:
         open_subscription: Callable[[], PubSub],
         *,
         snapshot: Callable[[str], View | None],
+        recover: Callable[[], None],
         timeout_seconds: float,
         heartbeat_seconds: float,
     ) -> None:
         self._open = open_subscription
         self._snapshot = snapshot
+        self._recover = recover
         self._timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._look_seconds = min(_LOOK_SECONDS, timeout_seconds, heartbeat_seconds)
@@ -102,6 +105,7 @@ class RedisFeed:
                 if message is not None:
                     ask_at, asked_at = now + self._heartbeat_seconds, None
                     self._take(message)
+                    self._recover()
                 elif overdue:
                     raise ConnectionError("the subscription gave no sign of life")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Self
@@ -10,7 +11,7 @@ from redis import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from breaker import _wire
-from breaker._errors import ConfigError, ScriptError
+from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
 from breaker._limits import Limits
 from breaker._scripts import Script
 from breaker._topology import parse
@@ -100,6 +101,7 @@ class RedisStore:
         self._feed = RedisFeed(
             self._client.pubsub,
             snapshot=self.snapshot,
+            recover=self._recover,
             timeout_seconds=self._timeout_seconds,
             heartbeat_seconds=self._heartbeat_seconds,
         )
@@ -156,6 +158,15 @@ class RedisStore:
         self._feed.close()
         if self._owns_client:
             close(self._client)
+
+    def _recover(self) -> None:
+        """Find out whether Redis is back, where healthy circuits with fresh copies would never ask it anything."""
+        if self._guard.degraded and self._registered:
+            # A write that changes nothing, so that a server that can be read but not written to stays away.
+            # A copy, since other threads may add to the set meanwhile.
+            name = tuple(self._registered)[0]  # noqa: RUF015
+            with contextlib.suppress(StoreUnavailableError):
+                self._guard.run(lambda: self._client.sadd(self._keys.registry, name))
 
     def _run_registered(self, name: str, script: Script, arguments: _wire.Arguments) -> list[Any]:
         """Run a script that may create the record, whose reply ends with whether it did."""

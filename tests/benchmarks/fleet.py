@@ -24,6 +24,7 @@ from tests.benchmarks.watched import WatchedStore
 REPLICAS = 20
 TRIPS = 250
 _BETWEEN_TRIPS_SECONDS = 0.03
+_MESSAGE_BYTES = 700
 
 IDLE_REPLICAS = 200
 _IDLE_PROCESSES = 4
@@ -81,7 +82,7 @@ async def replicas(role: str, url: str, processes: int, count: int = 1) -> Async
 
 @dataclass(frozen=True, slots=True)
 class Trips:
-    """How long after the failing call each replica refused, milliseconds; sorted.
+    """How long after the failing call, or the sending of a message, each replica saw it, milliseconds; sorted.
 
     Attributes:
         each: For every replica and trip.
@@ -90,6 +91,11 @@ class Trips:
 
     each: list[float]
     last: list[float]
+
+    @classmethod
+    def of(cls, trips: list[list[float]]) -> Trips:
+        """Sort what was seen of each trip."""
+        return cls(sorted(delay for trip in trips for delay in trip), sorted(max(trip) for trip in trips))
 
 
 async def measure_trips(url: str, progress: Callable[[], None]) -> Trips:
@@ -103,15 +109,32 @@ async def measure_trips(url: str, progress: Callable[[], None]) -> Trips:
             await store.until(CIRCUIT, State.CLOSED)
             # The replicas see the reset at the same moment; what is measured begins when they are idle.
             await asyncio.sleep(_BETWEEN_TRIPS_SECONDS)
-            failed_ns = await _fail(breaker)
-            seen = await asyncio.gather(*[replica.hear() for replica in watching])
-            if len({generation for generation, _ in seen}) != 1:
-                raise RuntimeError("the replicas speak of different trips")
-            trips.append([(refused_ns - failed_ns) / 1e6 for _, refused_ns in seen])
+            trips.append(await _seen_after(await _fail(breaker), watching))
             await store.control(CIRCUIT, Override(mode=None, reason="the next trip", actor="make bench"))
             progress()
         await store.aclose()
-    return Trips(sorted(delay for trip in trips for delay in trip), sorted(max(trip) for trip in trips))
+    return Trips.of(trips)
+
+
+async def measure_messages(url: str, progress: Callable[[], None]) -> Trips:
+    """Publish a message as long as a trip's again and again to processes that only receive it: the least there is."""
+    messages: list[list[float]] = []
+    async with redis.asyncio.Redis.from_url(url) as client, replicas("listen", url, REPLICAS) as listening:
+        for number in range(TRIPS):
+            await asyncio.sleep(_BETWEEN_TRIPS_SECONDS)
+            sent_ns = time.monotonic_ns()
+            await client.publish(CIRCUIT, str(number).ljust(_MESSAGE_BYTES))
+            messages.append(await _seen_after(sent_ns, listening))
+            progress()
+    return Trips.of(messages)
+
+
+async def _seen_after(happened_ns: int, watching: list[Replica]) -> list[float]:
+    """Wait until every replica has seen what happened, and return how long each took, milliseconds."""
+    seen = await asyncio.gather(*[replica.hear() for replica in watching])
+    if len({what for what, _ in seen}) != 1:
+        raise RuntimeError("the replicas speak of different trips")
+    return [(seen_ns - happened_ns) / 1e6 for _, seen_ns in seen]
 
 
 async def _fail(breaker: CircuitBreaker) -> int:

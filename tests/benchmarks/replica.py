@@ -7,6 +7,7 @@ its standard input does. So none is left behind when the benchmark is interrupte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -15,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import psutil  # type: ignore[import-untyped]
+import redis.asyncio
 
 from breaker import CallNotPermittedError, CircuitBreaker, Consecutive, Consistency, State
 from tests.benchmarks.ours import PATIENT, config
@@ -58,6 +60,26 @@ async def watch(url: str, _: int, over: Awaitable[object]) -> None:
         store.arrived = call_at_once
         _say(READY)
         await over
+
+
+async def listen(url: str, _: int, over: Awaitable[object]) -> None:
+    """Say when messages arrive, and do nothing else: which one, and nanoseconds."""
+    loop = asyncio.get_running_loop()
+    async with redis.asyncio.Redis.from_url(url, socket_timeout=None) as client, client.pubsub() as subscription:
+        await subscription.subscribe(CIRCUIT)
+
+        async def hear() -> None:
+            async for message in subscription.listen():
+                if message["type"] == "subscribe":
+                    _say(READY)
+                else:
+                    loop.call_later(_SAY_AFTER_SECONDS, _say, [int(message["data"]), time.monotonic_ns()])
+
+        hearing = asyncio.create_task(hear())
+        await over
+        hearing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await hearing
 
 
 async def idle(url: str, count: int, over: Awaitable[object]) -> None:
@@ -141,7 +163,7 @@ def _say(something: object) -> None:
 
 
 async def _main(role: str, url: str, count: str) -> None:
-    roles: dict[str, Callable[..., Awaitable[None]]] = {"watch": watch, "idle": idle, "many": many}
+    roles: dict[str, Callable[..., Awaitable[None]]] = {"watch": watch, "listen": listen, "idle": idle, "many": many}
     over = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await roles[role](url, int(count), over)
 

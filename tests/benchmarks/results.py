@@ -45,6 +45,7 @@ class Results:
         refused_commands: The same for mirrored refusals.
         rate_commands: The same for mirrored calls whose outcomes are counted, which are reported in batches.
         trips: When a fleet saw a trip.
+        messages: When as many processes that do nothing else received a message of that size.
         silence_seconds: For how long each replica relied on its copy after its connection died silently.
         idle_commands: Commands in a second from an idle fleet.
         many: A replica with many circuits.
@@ -56,6 +57,7 @@ class Results:
     refused_commands: int
     rate_commands: int
     trips: Trips
+    messages: Trips
     silence_seconds: list[float]
     idle_commands: float
     many: Many

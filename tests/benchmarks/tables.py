@@ -96,12 +96,13 @@ def _count(commands: float | None) -> str:
 def _fleet(results: Results) -> Table:
     table = Table("A fleet", ("", "measured"))
     trips, many, silence = results.trips, results.many, results.silence_seconds
-    for what, delays in (("each", trips.each), ("the last", trips.last)):
+    for what, delays in (
+        (f"from a failure to each of {REPLICAS} replicas refusing", trips.each),
+        (f"from a failure to the last of {REPLICAS} replicas refusing", trips.last),
+        (f"from a bare PUBLISH to the last of {REPLICAS} processes that do nothing else", results.messages.last),
+    ):
         parts = " / ".join(number(percentile(delays, share)) for share in (0.5, 0.99, 1.0))
-        table.add(
-            f"from a failure to {what} of {REPLICAS} replicas refusing: p50 / p99 / most of {TRIPS} trips",
-            f"{parts} ms",
-        )
+        table.add(f"{what}: p50 / p99 / most of {TRIPS}", f"{parts} ms")
     relied = f"{number(percentile(silence, 0.5))} / {number(silence[-1])} s"
     table.add(f"from a connection's silent death to asking Redis again: p50 / most of {len(silence)}", relied)
     table.add(f"commands in a second of {IDLE_REPLICAS} idle replicas", number(results.idle_commands))

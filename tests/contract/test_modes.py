@@ -27,6 +27,14 @@ async def test_forced_open_with_an_end_names_it(circuit: Circuit, clock: ManualC
     assert (await circuit.view()).mode_reason == ""
 
 
+async def test_a_mode_may_last_for_a_millisecond(circuit: Circuit, clock: ManualClock) -> None:
+    """However short a time is, it is not until further notice."""
+    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=0.001)
+    assert (await circuit.refusal()).retry_after_ms == 1
+    clock.advance(0.001)
+    await circuit.permit()
+
+
 async def test_forced_closed_lets_everything_through_uncounted(circuit: Circuit) -> None:
     """An operator opens the road although the machine beneath is open; outcomes are not asked for."""
     await circuit.fail(3)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from breaker import Outcome, ScriptError
+from breaker import Outcome, Override, RedisStore, ScriptError, _wire
 from tests.contract.circuit import NAME, Circuit
 from tests.support.redis_servers import KINDS
 
@@ -27,6 +27,19 @@ async def test_limits_that_lack_a_number_are_refused_by_name(circuit: Circuit, l
     with pytest.raises(ScriptError, match=rf"the limits lack {lacking}$"):
         await circuit.settle(permit, Outcome.FAILURE)
     assert await circuit.view() == before
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_reply_says_whether_it_created_the_record(circuit: Circuit, asks: bool) -> None:
+    """The name of a circuit that is new, or was lost, has to be registered again; every other time is spared."""
+    store = circuit.store
+    assert isinstance(store, RedisStore)
+    if asks:
+        script, arguments = store._scripts.acquire, _wire.acquire_arguments("p", circuit.limits, "r", may_probe=True)
+    else:
+        script = store._scripts.control
+        arguments = _wire.control_arguments(Override(mode=None, reason="a test", actor="it"))
+    assert [(await store._run_registered(NAME, script, arguments))[-1] for _ in range(2)] == [1, 0]
 
 
 async def test_what_an_operator_set_may_fill_the_gap(circuit: Circuit) -> None:

@@ -61,6 +61,21 @@ async def test_a_healthy_call_costs_no_command(start: Start, cli: redis.Redis) -
     assert commands_sent(cli) == {}
 
 
+async def test_a_heartbeat_is_one_ping(start: Start, cli: redis.Redis) -> None:
+    """A replica that does nothing costs the server nothing else."""
+    replica = start("api-1", heartbeat_seconds=0.01, timeout_seconds=0.1)
+    await replica.warm()
+    cli.config_resetstat()
+    stats: Any = {}
+
+    def pinged(times: int) -> bool:
+        stats.update(cli.info("commandstats"))
+        return bool(stats.get("cmdstat_ping", {"calls": 0})["calls"] >= times)
+
+    await until(lambda: pinged(3))
+    assert set(stats) - {"cmdstat_info", "cmdstat_config|resetstat"} == {"cmdstat_ping"}
+
+
 async def test_a_refused_call_costs_no_command(start: Start, cli: redis.Redis) -> None:
     """While the circuit is open and the view fresh, refusals are this replica's own, peeks as well."""
     replica = start("api-1")

@@ -257,6 +257,19 @@ def test_breakers_of_a_process_share_one_subscription(start: Start, cli: redis.R
     assert subscriber["sub"] == "2"
 
 
+def test_a_store_that_is_back_is_noticed_though_nobody_asks_it(start: Start, cli: redis.Redis) -> None:
+    """A healthy mirrored replica asks nothing, so its subscription finds out that a failed command was not the end."""
+    breaker = start("api-1", heartbeat_seconds=0.02)
+    warm(breaker)
+    cli.config_set("min-replicas-to-write", 1)
+    try:
+        fail(breaker, 1)
+    finally:
+        cli.config_set("min-replicas-to-write", 0)
+    assert store_of(breaker).degraded
+    wait_until(lambda: not store_of(breaker).degraded, "the store is in force again")
+
+
 def test_closing_ends_the_threads_and_the_connections(start: Start, cli: redis.Redis) -> None:
     """Nothing of a store is left, and its breakers know that they are not kept fresh any longer."""
     breaker = start("api-1")

@@ -145,6 +145,17 @@ async def test_a_lost_report_isolates_nobody(store: TellingStore) -> None:
     assert not sick.status.isolated
 
 
+async def test_without_the_store_a_healthy_replica_goes_on(store: TellingStore) -> None:
+    """The local layer hears of failures only; a quorum's wish to hear of successes too is none of its own."""
+    alone = replica(store, "alone")
+    store.is_away = True
+    for _ in range(3):
+        assert await alone.call(works) == "charged"
+        await fail(alone, 1)
+        assert await alone.call(works) == "charged"
+    assert not alone.status.isolated
+
+
 async def test_a_rate_names_its_outlier_too(store: TellingStore, clock: ManualClock) -> None:
     """With a failure rate the replica's own window decides."""
     policy = FailureRate(threshold=0.5, minimum_calls=4)

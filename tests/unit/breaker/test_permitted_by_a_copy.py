@@ -241,6 +241,13 @@ async def test_a_task_that_is_being_cancelled_may_still_call(store: TellingStore
         await task
 
 
+async def test_without_a_deadline_a_call_may_wait_for_as_long_as_it_likes(store: TellingStore) -> None:
+    """None is no timeout at all: nothing is watched."""
+    breaker = CircuitBreaker("c", store, BreakerConfig(call_timeout_seconds=None, lease_seconds=5))
+    assert await breaker.call(works_later) == "charged"
+    assert breaker._deadlines is None
+
+
 def test_a_breaker_outlives_its_event_loop() -> None:
     """One at the top of a module serves a second `asyncio.run` as well: no timer of a lost loop is relied on."""
     breaker = CircuitBreaker("c", MemoryStore(), BreakerConfig(call_timeout_seconds=0.05))

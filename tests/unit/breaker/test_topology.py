@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import Redis, RedisCluster
 
 from breaker import ConfigError, RedisStore
@@ -148,3 +149,32 @@ async def test_no_client_repeats_anything_by_itself() -> None:
         assert (connection.socket_connect_timeout, connection.socket_timeout) == (0.15, 0.15)
     for client in clients:
         await close(client)
+
+
+async def test_tasks_that_ask_the_sentinels_at_once_all_find_the_primary() -> None:
+    """Who is asked first may change while another task goes through the list."""
+    address = parse("redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/primary")
+    client = connect(address, timeout_seconds=1, max_connections=2)
+    assert isinstance(client, Redis)
+    pool: Any = client.connection_pool
+    sentinels = pool.sentinel_manager
+    *away, last = sentinels.sentinels
+    state = {"ip": "127.0.0.1", "port": 4, "is_master": True, "is_sdown": False, "is_odown": False}
+
+    async def knows() -> Any:
+        return {"primary": state | {"num-other-sentinels": 2}}
+
+    async def absent() -> Any:
+        """Be away."""
+        raise redis.ConnectionError
+
+    async def absent_for_long() -> Any:
+        """Be away, and meanwhile another task finds the last one."""
+        away[0].sentinel_masters = absent
+        assert await sentinels.discover_master("primary") == ("127.0.0.1", 4)
+        return await absent()
+
+    last.sentinel_masters, away[0].sentinel_masters, away[1].sentinel_masters = knows, absent_for_long, absent
+    assert await sentinels.discover_master("primary") == ("127.0.0.1", 4)
+    assert sentinels.sentinels[0] is last
+    await close(client)
