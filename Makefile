@@ -23,8 +23,11 @@ LIBRARY_TESTS = $(addprefix tests/,unit/breaker contract model lua integration/b
 test-library: install ## Run the library's tests (another Python: PYTHON=python3.13 VENV=.cache/python3.13)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(LIBRARY_TESTS)
 
-# CPython 3.11 does not tell of every line after an exception was thrown into a coroutine; 3.12 and newer do.
-coverage: install ## Run the library's tests, and see that they take every branch of it (PYTHON=python3.13 VENV=…)
+# CPython 3.11 does not tell of every line that runs after an exception was thrown into a coroutine.
+CHECK_TELLS = import sys; sys.version_info >= (3, 12) or sys.exit("Coverage needs Python 3.12 or newer: " \
+	+ "make coverage PYTHON=python3.13 VENV=.cache/python3.13")
+coverage: install ## See that the library's tests take every branch of it (PYTHON=python3.13 VENV=.cache/python3.13)
+	@$(BIN)/python -c '$(CHECK_TELLS)'
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) $(LIBRARY_TESTS)
 	$(BIN)/coverage combine --quiet
