@@ -21,8 +21,8 @@ class Deadlines:
     """Cancels what takes too long; what `asyncio.timeout` does, at a fraction of its cost.
 
     Everything may take the same time, so it expires in the order in which it began, and one timer for the oldest is
-    enough: what ends in time costs an entry in a dictionary. A timer for each would cost more than a round trip's
-    fifth, because cancelled timers stay in the event loop's heap until their time has come.
+    enough: what ends in time costs an entry in a dictionary. Timers of their own would be cancelled nearly always, and
+    stay in the event loop's heap until their time has come.
 
     A deadline passes, but not for a time in which the event loop itself was busy. A loop that was busy for longer than
     the deadline finds the answer and the passed deadline in the same turn; taken by itself the deadline would make a
