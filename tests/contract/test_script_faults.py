@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from breaker import Outcome, Override, RedisStore, ScriptError, _wire
+from breaker import Mode, Outcome, Override, RedisStore, ScriptError, _wire
 from tests.contract.circuit import NAME, Circuit
 from tests.support.redis_servers import KINDS
 
@@ -40,6 +40,15 @@ async def test_a_reply_says_whether_it_created_the_record(circuit: Circuit, asks
         script = store._scripts.control
         arguments = _wire.control_arguments(Override(mode=None, reason="a test", actor="it"))
     assert [(await store._run_registered(NAME, script, arguments))[-1] for _ in range(2)] == [1, 0]
+
+
+async def test_a_record_that_lacks_a_field_is_read_all_the_same(circuit: Circuit) -> None:
+    """A hand that took one out of the hash must not make the circuit unreadable: a mode without an end goes on."""
+    await circuit.set_mode(Mode.FORCED_OPEN)
+    assert isinstance(circuit.store, RedisStore)
+    await circuit.store._client.hdel(f"breaker:{{{NAME}}}", "mode_until_ms")
+    assert (await circuit.view()).mode is Mode.FORCED_OPEN
+    assert (await circuit.refusal()).reason == "forced_open"
 
 
 async def test_what_an_operator_set_may_fill_the_gap(circuit: Circuit) -> None:
