@@ -26,7 +26,7 @@ class Deadlines:
 
     A deadline passes, but not for a time in which the event loop itself was busy. A loop that was busy for longer than
     the deadline finds the answer and the passed deadline in the same turn; taken by itself the deadline would make a
-    failure of the other side out of a pause of our own, so it is put off by that pause.
+    failure of the other side out of a pause of our own, so it is put off by that pause, or by itself if that is less.
 
     Args:
         seconds: How long something may take.
@@ -89,7 +89,7 @@ class Deadlines:
         now = loop.time()
         if self._chances and now - due > _LATE_SECONDS:
             self._chances -= 1
-            self._watch(loop, now - due)
+            self._watch(loop, min(now - due, self._seconds))
             return
         self._chances = _CHANCES
         for task, began in list(self._began.items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from breaker import (
     Reason,
     State,
 )
+from breaker._deadlines import Deadlines
 from breaker._types import Recorded, Report
 from tests.support.replica import ProviderDownError, fails, works
 from tests.support.stores import ManualClock
@@ -265,22 +267,53 @@ def test_a_breaker_outlives_its_event_loop() -> None:
     asyncio.run(asyncio.wait_for(late(), 5))
 
 
-async def test_a_pause_of_our_own_is_no_timeout_of_the_call(store: TellingStore) -> None:
-    """An answer that came while the event loop was busy is taken, although its deadline has passed meanwhile."""
-    breaker = await warm(store, timeout_seconds=0.05)
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Callable[[float], None]]]:
+    """The timers that are set, which nothing but the test fires: in how many seconds, and a sweep that was due then."""
+    timers: list[tuple[float, Callable[[float], None]]] = []
+
+    def set_timer(deadlines: Deadlines, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        deadlines._loop = loop
+        timers.append((seconds, functools.partial(deadlines._sweep, loop)))
+
+    monkeypatch.setattr(Deadlines, "_watch", set_timer)
+    return timers
+
+
+@pytest.mark.parametrize(("late_seconds", "put_off_seconds"), [(0.5, 0.5), (8 * 3600, 4)])
+async def test_a_pause_of_our_own_is_no_timeout_of_the_call(
+    store: TellingStore,
+    timers: list[tuple[float, Callable[[float], None]]],
+    late_seconds: float,
+    put_off_seconds: float,
+) -> None:
+    """A deadline is put off by the pause in which it passed, after a night's sleep of the machine by itself."""
+    breaker = await warm(store)
+    call = asyncio.create_task(breaker.call(hangs))
+    await asyncio.sleep(0)
+    sweep = timers[-1][1]
+    sweep(asyncio.get_running_loop().time() - late_seconds)
+    assert not call.cancelling()
+    assert timers[-1][0] == pytest.approx(put_off_seconds, abs=0.2)
+    call.cancel()
+
+
+async def test_a_loop_that_is_always_late_enforces_deadlines_all_the_same(
+    store: TellingStore, timers: list[tuple[float, Callable[[float], None]]]
+) -> None:
+    """It is given eight chances, no more."""
+    breaker = await warm(store)
     loop = asyncio.get_running_loop()
-    answer = loop.create_future()
-
-    async def answers() -> str:
-        return str(await answer)
-
-    call = asyncio.create_task(breaker.call(answers))
+    call = asyncio.create_task(breaker.call(hangs))
     await asyncio.sleep(0)
     assert breaker._deadlines is not None
-    # The timer fires a while late and before the answer is looked at, as after a pause.
-    breaker._deadlines._sweep(loop, loop.time() - 0.2)
-    answer.set_result("charged")
-    assert await call == "charged"
+    breaker._deadlines._began.update(dict.fromkeys(breaker._deadlines._began, loop.time() - 5))
+    for _ in range(8):
+        timers[-1][1](loop.time() - 1)
+    assert not call.cancelling()
+    timers[-1][1](loop.time() - 1)
+    with pytest.raises(CallTimeoutError):
+        await call
 
 
 async def test_results_are_judged(store: TellingStore) -> None:
