@@ -71,7 +71,7 @@ chaos: install ## Kill replicas and freeze Valkey under traffic
 interleavings: install ## Search every order of the steps of three replicas (minutes)
 	$(BIN)/python -m tests.interleavings
 
-mutants: install ## Change the machine in many small ways; tests must notice (half an hour; SAMPLE=200 SEED=1 for some)
+mutants: install ## Change the machine in many small ways; tests must notice (ten to twenty minutes; SAMPLE=200 SEED=1 for some)
 	$(BIN)/python -m tests.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 ##@ Database (DATABASE_URL says which)

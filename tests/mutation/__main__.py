@@ -1,7 +1,8 @@
 """Changes the machine in many small ways and sees that the tests notice: `make mutants`.
 
-Half an hour; `make mutants SAMPLE=200 SEED=1` draws some of them and writes no page. A run that was interrupted goes on
-where it was, as long as nothing has changed; a later run begins with the test that killed a mutant last time.
+Ten to twenty minutes; `make mutants SAMPLE=200 SEED=1` draws some of them and writes no page. A run that was
+interrupted goes on where it was, as long as nothing has changed; a later run begins with the test that killed a mutant
+last time.
 """
 
 from __future__ import annotations
