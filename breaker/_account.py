@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
-from breaker._errors import CallNotPermittedError
 from breaker._events import BreakerEvent, EventKind, Listener
 from breaker._types import Reason, Recorded, Refused, State
 
@@ -19,18 +18,22 @@ class Account:
     Args:
         name: The circuit.
         listeners: Called with each event; an exception is logged and harms nobody.
+
+    Attributes:
+        refusing: The refusal that is given again and again, while nobody listens.
+        refusals: How often it was given; whoever gives it again counts it here, or calls `refuse`.
     """
 
-    __slots__ = ("_listeners", "_name", "_refusals", "_refused", "_refusing", "_transitions")
+    __slots__ = ("_listeners", "_name", "_refused", "_transitions", "refusals", "refusing")
 
     def __init__(self, name: str, listeners: Iterable[Listener]) -> None:
         self._name = name
         self._listeners = tuple(listeners)
         self._transitions: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
-        # One refusal is given again and again, so it is counted by itself and summed up when another takes its place.
-        self._refusing: Refused | None = None
-        self._refusals = 0
+        # Counted by itself, and summed up when another takes its place.
+        self.refusing: Refused | None = None
+        self.refusals = 0
 
     @property
     def refused(self) -> dict[str, int]:
@@ -43,14 +46,14 @@ class Account:
         """How many transitions of the fleet's circuit were brought about here, by kind."""
         return dict(self._transitions)
 
-    def refuse(self, refused: Refused, rest_seconds: float, *, local: bool = False) -> CallNotPermittedError:
-        """Count a refusal, tell of it, and return what to raise."""
-        if refused is not self._refusing:
+    def refuse(self, refused: Refused, *, local: bool = False) -> None:
+        """Count a refusal, and tell of it."""
+        if not self._listeners:
             self._sum_up(refused)
-        self._refusals += 1
-        if self._listeners:
-            self._tell(EventKind.REFUSED, refused.state, refused.generation, local=local, reason=refused.reason)
-        return CallNotPermittedError(self._name, refused, rest_seconds)
+            self.refusals = 1
+            return
+        self._refused[refused.reason] += 1
+        self._tell(EventKind.REFUSED, refused.state, refused.generation, local=local, reason=refused.reason)
 
     def note(self, recorded: Recorded, *, local: bool) -> None:
         """Count and tell what a report brought about, if anything."""
@@ -77,6 +80,6 @@ class Account:
                 _log.exception("%s: a listener failed", self._name)
 
     def _sum_up(self, following: Refused | None) -> None:
-        if self._refusing is not None:
-            self._refused[self._refusing.reason] += self._refusals
-        self._refusing, self._refusals = following, 0
+        if self.refusing is not None:
+            self._refused[self.refusing.reason] += self.refusals
+        self.refusing, self.refusals = following, 0

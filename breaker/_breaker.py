@@ -178,6 +178,7 @@ class CircuitBreaker:
 
     def _guarded(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
         circuit, link, judge = self._circuit, self._link, self._judge
+        mirror = circuit.mirror
         begin: Callable[..., Coroutine[Any, Any, _R]] = _returning_coroutines(function)
 
         async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -185,6 +186,10 @@ class CircuitBreaker:
             # step of the call is made here, and only a call that has to wait gets a deadline.
             permit, call = circuit.permit, None
             if permit is None:
+                rest_seconds = circuit.refusing_seconds()
+                if mirror.refused is not None:
+                    # Never raised from a variable: with the traceback that is a cycle, and takes a collection to free.
+                    raise CallNotPermittedError(circuit.name, mirror.refused, rest_seconds)
                 call = circuit.admit() or await link.ask()
                 permit = call.permit
             try:

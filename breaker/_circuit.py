@@ -127,12 +127,22 @@ class Circuit:
             permit_id = next(self.permit_ids)
             return Call(permit_id, self._let(self.isolation.acquire(permit_id), local=True), Issuer.ISOLATION)
         if self.permit is None:
-            rest_seconds = self.mirror.refusing_seconds()
+            rest_seconds = self.refusing_seconds()
             if self.mirror.refused is not None:
-                # Never in a local variable: with the traceback that would be a cycle, and cycles cost a collection.
-                raise self._account.refuse(self.mirror.refused, rest_seconds)
-            self._open_door()
+                raise CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
         return Call(next(self.permit_ids), self.permit, Issuer.MIRROR) if self.permit else None
+
+    def refusing_seconds(self) -> float:
+        """Return for how many seconds more a call gets `mirror.refused`, 0 when there is none; counts a refusal."""
+        rest_seconds = self.mirror.refusing_seconds()
+        refused = self.mirror.refused
+        if refused is None:
+            self._open_door()
+        elif refused is self._account.refusing:
+            self._account.refusals += 1
+        else:
+            self._account.refuse(refused)
+        return rest_seconds
 
     def permitted(self, permit: Permitted) -> Call:
         """Return the call that was permitted at once."""
@@ -326,7 +336,8 @@ class Circuit:
 
     def _let(self, reply: Permitted | Refused, *, local: bool) -> Permitted:
         if isinstance(reply, Refused):
-            raise self._account.refuse(reply, reply.retry_after_ms / 1000, local=local)
+            self._account.refuse(reply, local=local)
+            raise CallNotPermittedError(self.name, reply, reply.retry_after_ms / 1000)
         if reply.transition is Transition.HALF_OPENED:
             self._account.happened(EventKind.HALF_OPENED, reply.state, reply.generation, local=local)
         return reply

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # The median of that many rounds counts; one round of one row takes about so long.
-ROUNDS = 60
+ROUNDS = 120
 _ROUND_SECONDS = 0.01
 _LEAST_CALLS = 20
 
