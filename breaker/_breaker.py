@@ -186,10 +186,11 @@ class CircuitBreaker:
             # step of the call is made here, and only a call that has to wait gets a deadline.
             permit, call = circuit.permit, None
             if permit is None:
-                rest_seconds = circuit.refusing_seconds()
                 if mirror.refused is not None:
-                    # Never raised from a variable: with the traceback that is a cycle, and takes a collection to free.
-                    raise CallNotPermittedError(circuit.name, mirror.refused, rest_seconds)
+                    rest_seconds = circuit.refusing_seconds()
+                    if mirror.refused is not None:
+                        # Not raised from a variable: with the traceback that would be a cycle for the collector.
+                        raise CallNotPermittedError(circuit.name, mirror.refused, rest_seconds)
                 call = circuit.admit() or await link.ask()
                 permit = call.permit
             try:

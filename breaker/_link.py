@@ -58,13 +58,36 @@ class Link:
         """
         return self._circuit.admit() or await self.ask()
 
-    async def ask(self) -> Call:
+    async def ask(self, *, in_background: bool = False) -> Call:
         """Ask the store for leave to make one call, where what is known here does not decide.
+
+        Args:
+            in_background: Whether this is the background probe asking; where there is one, no caller becomes a probe.
 
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        return await self._ask(may_probe=self._probe is None)
+        circuit, may_probe = self._circuit, in_background or self._probe is None
+        if self._must_follow:
+            self._must_follow = False
+            self._store.follow(circuit.name, self._see)
+        permit_id = next(circuit.permit_ids)
+        try:
+            reply = await self._store.acquire(
+                circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
+            )
+        except Exception as error:
+            if not isinstance(error, StoreUnavailableError):
+                _log.exception("%s: the store failed in a way that it should not", circuit.name)
+            return circuit.unanswered(permit_id)
+        except asyncio.CancelledError:
+            # The script may have run and given this call a probe's place, whose answer nobody waits for any more.
+            self._send(circuit.given_back_unseen(permit_id))
+            raise
+        try:
+            return circuit.answered(permit_id, reply)
+        finally:
+            self._look_after()
 
     async def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
@@ -122,29 +145,6 @@ class Link:
             self._prober.cancel()
             await asyncio.wait([self._prober])
         await self.drain()
-
-    async def _ask(self, *, may_probe: bool) -> Call:
-        circuit = self._circuit
-        if self._must_follow:
-            self._must_follow = False
-            self._store.follow(circuit.name, self._see)
-        permit_id = next(circuit.permit_ids)
-        try:
-            reply = await self._store.acquire(
-                circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
-            )
-        except Exception as error:
-            if not isinstance(error, StoreUnavailableError):
-                _log.exception("%s: the store failed in a way that it should not", circuit.name)
-            return circuit.unanswered(permit_id)
-        except asyncio.CancelledError:
-            # The script may have run and given this call a probe's place, whose answer nobody waits for any more.
-            self._send(circuit.given_back_unseen(permit_id))
-            raise
-        try:
-            return circuit.answered(permit_id, reply)
-        finally:
-            self._look_after()
 
     def _see(self, view: View | None) -> None:
         self._circuit.see(view)
@@ -207,7 +207,7 @@ class Link:
         while (wait_seconds := self._circuit.probe_wait_seconds()) is not None:
             await asyncio.sleep(max(wait_seconds, _SHORTEST_WAIT_SECONDS))
             try:
-                call = await self._ask(may_probe=True)
+                call = await self.ask(in_background=True)
             except CallNotPermittedError as refused:
                 await asyncio.sleep(max(refused.retry_after_seconds, _SHORTEST_WAIT_SECONDS))
                 continue

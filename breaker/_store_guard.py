@@ -81,5 +81,8 @@ class StoreGuard(Presence):
         return reply
 
     async def _in_turn(self, command: Callable[[], Awaitable[_T]]) -> _T:
-        async with self._slots:
+        await self._slots.acquire()
+        try:
             return await command()
+        finally:
+            self._slots.release()

@@ -124,10 +124,11 @@ def control_arguments(action: Override | Adjust) -> Arguments:
 
 def acquired(reply: Sequence[Any]) -> Permitted | Refused:
     """Read the reply of `acquire.lua`."""
+    # On the path of every strict call, so the words are looked up rather than made: an enumeration's call costs more.
     match _texts(reply):
         case ["permitted", state, generation, mode, reporting, transition, _]:
             moved = Transition(transition) if transition else None
-            return Permitted(State(state), generation, Mode(mode), Reporting(reporting), moved)
+            return Permitted(_STATES[state], generation, _MODES[mode], _REPORTING[reporting], moved)
         case ["refused", state, generation, mode, reason, retry_after_ms, last_error, _]:
             return Refused(State(state), generation, Mode(mode), Reason(reason), retry_after_ms, last_error)
         case other:
@@ -188,12 +189,16 @@ def text(part: Any) -> Any:
     return part.decode() if isinstance(part, bytes) else part
 
 
+_STATES: dict[str, State] = {state: state for state in State}
+_MODES: dict[str, Mode] = {mode: mode for mode in Mode}
+_REPORTING: dict[str, Reporting] = {reporting: reporting for reporting in Reporting}
 _NUMBERS = {name for name, kind in View.__annotations__.items() if kind == "int"}
 _FIELDS = set(View.__annotations__)
 
 
 def _texts(reply: Sequence[Any]) -> list[Any]:
-    return [text(part) for part in reply]
+    # Spelled out: a call of `text` for each part would cost as much as all the rest.
+    return [part.decode() if isinstance(part, bytes) else part for part in reply]
 
 
 def _not_understood(script: str, reply: object) -> ScriptError:
