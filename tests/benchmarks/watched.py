@@ -36,6 +36,8 @@ class WatchedStore(RedisStore):
         def watch(view: View | None) -> None:
             see(view)
             known = self.views.get(name)
+            if view and known and (view.generation, view.revision) < (known.generation, known.revision):
+                return  # Read before a message that was told already.
             self.views[name] = view
             if view is None and known is not None:
                 self.lost()
