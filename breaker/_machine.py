@@ -149,8 +149,8 @@ def control(record: Record, action: Override | Adjust, now_ms: int) -> Record:
 def view(record: Record, now_ms: int) -> View:
     """Show a record as it is at a moment."""
     live = [deadline for deadline in record.probes.values() if deadline > now_ms]
-    shown = replace(record.shown, now_ms=now_ms, probes_out=len(live), probe_until_ms=min(live, default=0))
-    return replace(shown, **_NO_MODE) if _mode_expired(record, now_ms) else shown
+    shown = record.shown._replace(now_ms=now_ms, probes_out=len(live), probe_until_ms=min(live, default=0))
+    return shown._replace(**_NO_MODE) if _mode_expired(record, now_ms) else shown
 
 
 _NO_MODE: dict[str, Any] = {"mode": Mode.AUTO, "mode_reason": "", "mode_actor": "", "mode_until_ms": 0}
@@ -207,9 +207,9 @@ def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tu
     window, sums = _window.count(record.window, told, limits.window_ms, now_ms)
     recent = {who: at_ms for who, at_ms in record.reporters.items() if at_ms > now_ms - limits.window_ms}
     # Counts change with every report, so they are neither a revision nor a message: nobody's answer depends on them.
-    shown = replace(record.shown, calls=sums.calls, failures=sums.failures, slow_calls=sums.slow)
+    shown = record.shown._replace(calls=sums.calls, failures=sums.failures, slow_calls=sums.slow)
     if told.outcome is Outcome.FAILURE:
-        shown = replace(shown, last_error=told.error)
+        shown = shown._replace(last_error=told.error)
     record = replace(record, shown=shown, counted={}, window=window, reporters=recent)
     return record, {}, _window.verdict(sums, limits)
 

@@ -110,7 +110,7 @@ def _without_calls(record: Record) -> Record:
 
 def changed(record: Record, **changes: Any) -> Record:
     """Change what everybody sees, which is a new revision."""
-    return replace(record, shown=replace(record.shown, revision=record.shown.revision + 1, **changes))
+    return replace(record, shown=record.shown._replace(revision=record.shown.revision + 1, **changes))
 
 
 def noted(record: Record, kind: Transition, by: str, reason: str, now_ms: int, **changes: Any) -> Record:

@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from redis.asyncio.client import PubSub
-
+from breaker._subscription import Subscription
 from breaker._topology import Client, Subscriptions
 from breaker._types import View
 
@@ -29,7 +27,7 @@ class RedisFeed:
     One connection carries the messages of all circuits. It is asked for a sign of life once in a heartbeat; when none
     comes within the store's timeout, or the connection breaks, every follower is told that its view is no longer kept
     fresh. So a view is stale by the time that a message takes, or, when a connection dies silently, by at most the
-    heartbeat and twice the timeout.
+    heartbeat and the timeout.
 
     Args:
         client: The client whose server publishes.
@@ -60,7 +58,7 @@ class RedisFeed:
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
         self._new = asyncio.Event()
-        self._heard_at = 0.0
+        self._unknown: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
@@ -95,63 +93,57 @@ class RedisFeed:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _listen(self) -> None:
-        subscribed: set[str] = set()
         async with asyncio.timeout(self._timeout_seconds):
-            subscription = await self._subscriptions.open()
-        async with subscription, asyncio.TaskGroup() as tasks:
-            await self._subscribe(subscription, subscribed)
-            tasks.create_task(self._follow_new(subscription, subscribed))
-            tasks.create_task(self._watch(subscription))
-            reads = asyncio.Semaphore(_READS_AT_ONCE)
-            while True:
-                # Without a timeout of its own, which would cost more than the message: `_watch` notices silence.
-                message = await subscription.get_message(timeout=None)
-                self._heard_at = time.monotonic()
-                kind = "" if message is None else message["type"]
-                if kind == "subscribe":
-                    tasks.create_task(self._begin(_text(message["channel"]), reads))
-                elif kind == "message":
-                    self._tell(_text(message["channel"]), self._parse(json.loads(message["data"])))
+            connection = await self._subscriptions.open()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reads = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def _follow_new(self, subscription: PubSub, subscribed: set[str]) -> None:
-        """Subscribe to what is newly followed."""
+                def hear(reply: list[Any]) -> None:
+                    kind, channel = reply[:2]
+                    if kind == "message":
+                        self._unknown.discard(channel)
+                        self._tell(channel, self._parse(json.loads(reply[2])))
+                    elif kind == "subscribe":
+                        self._unknown.add(channel)
+                        tasks.create_task(self._begin(channel, reads))
+
+                subscription = Subscription(connection, hear)
+                self._newly_followed.update(self._followers)
+                self._new.set()
+                tasks.create_task(self._follow_new(subscription))
+                tasks.create_task(self._watch(subscription))
+                await subscription.until_lost()
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _follow_new(self, subscription: Subscription) -> None:
+        """Subscribe to what is newly followed; where that is so already, the circuit is only read again."""
         while True:
             await self._new.wait()
-            await self._subscribe(subscription, subscribed)
+            self._new.clear()
+            subscription.send("SUBSCRIBE", *self._newly_followed)
+            self._newly_followed.clear()
 
-    async def _watch(self, subscription: PubSub) -> None:
+    async def _watch(self, subscription: Subscription) -> None:
         """Make sure that the connection is alive."""
+        rest_seconds = max(0.0, self._heartbeat_seconds - self._timeout_seconds)
         while True:
-            await asyncio.sleep(self._heartbeat_seconds)
-            asked_at = time.monotonic()
-            async with asyncio.timeout(self._timeout_seconds):
-                await subscription.ping()
+            await asyncio.sleep(rest_seconds)
+            subscription.heard = False
+            subscription.send("PING")
             await asyncio.sleep(self._timeout_seconds)
-            if self._heard_at < asked_at:
+            if not subscription.heard:
                 raise ConnectionError("the subscription gave no sign of life")
             await self._recover()
 
-    async def _subscribe(self, subscription: PubSub, subscribed: set[str]) -> None:
-        self._new.clear()
-        missing = self._followers.keys() - subscribed
-        followed_again = self._newly_followed & subscribed
-        self._newly_followed.clear()
-        subscribed |= missing
-        if missing:
-            async with asyncio.timeout(self._timeout_seconds):
-                await subscription.subscribe(*missing)
-        for channel in followed_again:
-            self._tell(channel, await self._snapshot(self._names[channel]))
-
     async def _begin(self, channel: str, reads: asyncio.Semaphore) -> None:
         """Read a circuit whose messages arrive from now on, so that none is missed."""
-        # It may be the second time, behind our back, after the driver connected anew: whatever was known before may be
-        # older or newer than what is there now.
-        self._tell(channel, None)
-        while True:
+        while channel in self._unknown:
             async with reads:
                 view = await self._snapshot(self._names[channel])
             if view is not None:
+                self._unknown.discard(channel)
                 self._tell(channel, view)
                 return
             # Nothing is there yet, and the message of its creation may get lost between the nodes of a young Cluster.
@@ -161,7 +153,3 @@ class RedisFeed:
         """Tell every follower; one that knows this view already passes it over."""
         for see in self._followers[channel]:
             see(view)
-
-
-def _text(part: Any) -> str:
-    return part.decode() if isinstance(part, bytes) else str(part)

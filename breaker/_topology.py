@@ -12,9 +12,9 @@ from enum import Enum
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
-from redis.asyncio import ConnectionPool, Redis, RedisCluster, Sentinel
-from redis.asyncio.client import PubSub
+from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -180,11 +180,18 @@ class Subscriptions:
         self._client = client
         self._last_node = ""
 
-    async def open(self) -> PubSub:
-        """Open one, in a Cluster at another node than the last time if there is one."""
+    async def open(self) -> AbstractConnection:
+        """Open one, in a Cluster to another node than the last time if there is one."""
+        connection = await self._make()
+        await connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+    async def _make(self) -> AbstractConnection:
         client = self._client
         if not isinstance(client, RedisCluster):
-            return client.pubsub()
+            # Not from the pool itself, which lends connections for commands and wants them back.
+            made: AbstractConnection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+            return made
         await client.initialize()
         if self._last_node:
             # It broke. While all is well no command is sent that would find out which nodes there are now.
@@ -192,7 +199,7 @@ class Subscriptions:
         nodes = client.get_nodes()
         node = random.choice([node for node in nodes if node.name != self._last_node] or nodes)  # noqa: S311
         self._last_node = node.name
-        return PubSub(ConnectionPool(connection_class=node.connection_class, **node.connection_kwargs))
+        return node.connection_class(**node.connection_kwargs)
 
 
 def _waiting(seconds: float | None) -> dict[str, Any]:

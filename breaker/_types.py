@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -237,9 +238,10 @@ class Adjust:
     actor: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(NamedTuple):
     """A circuit as it was at one moment; all of it is also in the hash that `redis-cli HGETALL` shows.
+
+    A tuple, because every replica makes one of every message, and it costs a fifth of a frozen dataclass of this size.
 
     Attributes:
         failures: Failures in a row, or in the window as of the last report.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from breaker._config import check_name
@@ -176,12 +176,11 @@ def logged(entries: Iterable[tuple[Any, Mapping[Any, Any]]]) -> list[LogEntry]:
 
 def view_of(fields: Mapping[str, str]) -> View:
     """Read a circuit from its fields, as replies and messages carry them."""
-    # Fields of a newer version are left out rather than refused: during a rolling deploy both versions read.
-    known: dict[str, Any] = {
-        field: int(value) if field in _NUMBERS else value for field, value in fields.items() if field in _FIELDS
-    }
-    known["state"], known["mode"] = State(known["state"]), Mode(known["mode"])
-    return View(**known)
+    # Fields of a newer version are left out rather than refused: during a rolling deploy both versions read. A message
+    # leaves out what is empty or zero.
+    return View._make(
+        [read(fields[field]) if field in fields else default for field, (read, default) in _FIELDS.items()]
+    )
 
 
 def text(part: Any) -> Any:
@@ -192,8 +191,11 @@ def text(part: Any) -> Any:
 _STATES: dict[str, State] = {state: state for state in State}
 _MODES: dict[str, Mode] = {mode: mode for mode in Mode}
 _REPORTING: dict[str, Reporting] = {reporting: reporting for reporting in Reporting}
-_NUMBERS = {name for name, kind in View.__annotations__.items() if kind == "int"}
-_FIELDS = set(View.__annotations__)
+# How each field is read, and what it is where it is left out.
+_READ: dict[type, Callable[[str], Any]] = {State: _STATES.__getitem__, Mode: _MODES.__getitem__}
+_FIELDS: dict[str, tuple[Callable[[str], Any], Any]] = {
+    field: (_READ.get(type(default), type(default)), default) for field, default in View._field_defaults.items()
+}
 
 
 def _texts(reply: Sequence[Any]) -> list[Any]:

@@ -49,10 +49,12 @@ local function expire(keys, record, now_ms, idle_ms)
   end
 end
 
+-- What is empty or zero is left out: every replica reads every message, and most fields are.
 local function publish(keys, now_ms)
   local fields, message = view(keys.record, keys.probes, now_ms), {}
   for index = 1, #fields, 2 do
-    message[fields[index]] = fields[index + 1]
+    local text = fields[index + 1]
+    message[fields[index]] = text ~= '' and text ~= '0' and text or nil
   end
   redis.call('PUBLISH', keys.record .. ':changes', cjson.encode(message))
 end

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -49,4 +48,4 @@ async def _store(request: Request) -> AsyncIterator[Store]:
 
 
 def _shown(name: str, view: View) -> dict[str, Any]:
-    return {"name": name, **asdict(view), "retry_after_seconds": view.retry_after_seconds}
+    return {"name": name, **view._asdict(), "retry_after_seconds": view.retry_after_seconds}

@@ -7,9 +7,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
@@ -109,7 +110,7 @@ async def measure_trips(url: str, progress: Callable[[], None]) -> Trips:
             await store.until(CIRCUIT, State.CLOSED)
             # The replicas see the reset at the same moment; what is measured begins when they are idle.
             await asyncio.sleep(_BETWEEN_TRIPS_SECONDS)
-            trips.append(await _seen_after(await _fail(breaker), watching))
+            trips.append(await _seen_by(watching, partial(_fail, breaker)))
             await store.control(CIRCUIT, Override(mode=None, reason="the next trip", actor="make bench"))
             progress()
         await store.aclose()
@@ -120,18 +121,31 @@ async def measure_messages(url: str, progress: Callable[[], None]) -> Trips:
     """Publish a message as long as a trip's again and again to processes that only receive it: the least there is."""
     messages: list[list[float]] = []
     async with redis.asyncio.Redis.from_url(url) as client, replicas("listen", url, REPLICAS) as listening:
-        for number in range(TRIPS):
-            await asyncio.sleep(_BETWEEN_TRIPS_SECONDS)
+
+        async def send(number: int) -> int:
             sent_ns = time.monotonic_ns()
             await client.publish(CIRCUIT, str(number).ljust(_MESSAGE_BYTES))
-            messages.append(await _seen_after(sent_ns, listening))
+            return sent_ns
+
+        for number in range(TRIPS):
+            await asyncio.sleep(_BETWEEN_TRIPS_SECONDS)
+            messages.append(await _seen_by(listening, partial(send, number)))
             progress()
     return Trips.of(messages)
 
 
-async def _seen_after(happened_ns: int, watching: list[Replica]) -> list[float]:
-    """Wait until every replica has seen what happened, and return how long each took, milliseconds."""
-    seen = await asyncio.gather(*[replica.hear() for replica in watching])
+async def _seen_by(watching: list[Replica], happen: Callable[[], Awaitable[int]]) -> list[float]:
+    """Make something happen, and return how long after it each replica saw it, milliseconds.
+
+    Args:
+        watching: The replicas.
+        happen: Makes it happen, and returns when it did, nanoseconds.
+    """
+    # They are listened to from before, so that this process leaves both cores to them.
+    hearing = asyncio.gather(*[replica.hear() for replica in watching])
+    await asyncio.sleep(0.01)
+    happened_ns = await happen()
+    seen = await hearing
     if len({what for what, _ in seen}) != 1:
         raise RuntimeError("the replicas speak of different trips")
     return [(seen_ns - happened_ns) / 1e6 for _, seen_ns in seen]

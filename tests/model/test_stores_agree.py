@@ -213,6 +213,6 @@ def test_views_differ_when_a_record_differs() -> None:
         machine.configure(BreakerConfig())
         machine.acquire("permit-0", "replica-1", may_probe=True, redeployed=False)
         seen = machine.ask("snapshot", "c")
-        assert seen != replace(seen, failures=seen.failures + 1)
+        assert seen != seen._replace(failures=seen.failures + 1)
     finally:
         machine.teardown()

@@ -295,7 +295,7 @@ async def test_a_circuit_whose_creation_went_unheard_is_found_at_a_heartbeat(sta
     replica = start("api-1", heartbeat_seconds=0.02)
     views: list[View | None] = []
     replica.store.follow(NAME, views.append)
-    await until(lambda: bool(views))
+    await until(lambda: commands_sent(cli).get("evalsha", 0) >= 2)
     elsewhere = start("api-2", prefix="elsewhere:")
     await elsewhere.breaker.call(works)
     assert not any(views)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from breaker import BreakerConfig, CallNotPermittedError, Mode, Reason, State, View
@@ -36,13 +34,13 @@ def test_a_closed_view_permits_without_asking(mirror: MirroredCircuit) -> None:
 
 def test_a_circuit_whose_ramp_is_over_permits_without_asking(mirror: MirroredCircuit) -> None:
     """That it closed some time ago holds nobody back, and needs no second look."""
-    mirror.see(replace(CLOSED, closed_at_ms=1))
+    mirror.see(CLOSED._replace(closed_at_ms=1))
     assert mirror.permit is not None
 
 
 def test_counted_failures_make_a_success_worth_a_message(mirror: MirroredCircuit) -> None:
     """While the view shows failures, successes are to be reported."""
-    mirror.see(replace(CLOSED, failures=2, revision=3))
+    mirror.see(CLOSED._replace(failures=2, revision=3))
     assert mirror.permit is not None
     assert mirror.permit.reporting is Reporting.COUNTED
 
@@ -67,7 +65,7 @@ def test_a_probe_that_is_out_refuses_until_its_lease_lapses(mirror: MirroredCirc
     assert mirror.refusing_seconds() == pytest.approx(1)
     assert mirror.refused is not None
     assert mirror.refused.reason == "probing"
-    mirror.see(replace(PROBING, revision=7, probes_out=0, probe_until_ms=0))
+    mirror.see(PROBING._replace(revision=7, probes_out=0, probe_until_ms=0))
     assert mirror.refusing_seconds() == 0
 
 
@@ -75,7 +73,7 @@ def test_older_views_are_passed_over(mirror: MirroredCircuit) -> None:
     """What arrives late or twice replaces nothing newer."""
     mirror.see(OPEN)
     mirror.see(CLOSED)
-    mirror.see(replace(OPEN, retry_at_ms=0))
+    mirror.see(OPEN._replace(retry_at_ms=0))
     assert mirror.refusing_seconds() > 0
 
 
@@ -109,7 +107,7 @@ def test_an_answer_may_be_ahead_of_the_messages(mirror: MirroredCircuit) -> None
     mirror.see(CLOSED)
     mirror.note(Recorded(applied=True, state=State.OPEN, generation=200, failures=3))
     assert mirror.permit is None
-    mirror.see(replace(CLOSED, revision=2, failures=2))
+    mirror.see(CLOSED._replace(revision=2, failures=2))
     assert mirror.permit is None
     mirror.see(OPEN)
     assert mirror.refusing_seconds() > 0
@@ -117,19 +115,19 @@ def test_an_answer_may_be_ahead_of_the_messages(mirror: MirroredCircuit) -> None
 
 def test_forced_open_without_an_end_holds_until_a_message(mirror: MirroredCircuit, clock: ManualClock) -> None:
     """The pause that callers are told is a cooldown; the mode itself ends when an operator says so."""
-    mirror.see(replace(CLOSED, mode=Mode.FORCED_OPEN))
+    mirror.see(CLOSED._replace(mode=Mode.FORCED_OPEN))
     clock.advance(3600)
     rest_seconds = mirror.refusing_seconds()
     assert mirror.refused is not None
     assert CallNotPermittedError("c", mirror.refused, rest_seconds).retry_after_seconds == 30
     assert mirror.refused.reason == "forced_open"
-    mirror.see(replace(CLOSED, revision=2))
+    mirror.see(CLOSED._replace(revision=2))
     assert mirror.permit is not None
 
 
 def test_forced_open_with_an_end_holds_until_then(mirror: MirroredCircuit, clock: ManualClock) -> None:
     """A mode that ends by itself is not kept beyond its end."""
-    mirror.see(replace(CLOSED, mode=Mode.FORCED_OPEN, mode_until_ms=11_000))
+    mirror.see(CLOSED._replace(mode=Mode.FORCED_OPEN, mode_until_ms=11_000))
     clock.advance(9)
     assert mirror.refusing_seconds() == pytest.approx(1)
     clock.advance(1)
@@ -138,15 +136,15 @@ def test_forced_open_with_an_end_holds_until_then(mirror: MirroredCircuit, clock
 
 def test_forced_closed_permits_without_asking_and_without_counting(mirror: MirroredCircuit) -> None:
     """What an operator lets through costs nothing."""
-    mirror.see(replace(OPEN, mode=Mode.FORCED_CLOSED))
+    mirror.see(OPEN._replace(mode=Mode.FORCED_CLOSED))
     assert mirror.permit == Permitted(State.OPEN, 200, Mode.FORCED_CLOSED, Reporting.NOTHING)
 
 
 def test_metrics_only_permits_a_closed_circuit_and_asks_about_an_open_one(mirror: MirroredCircuit) -> None:
     """The machine beneath still needs its probes, and only the store can give them out."""
-    mirror.see(replace(CLOSED, mode=Mode.METRICS_ONLY))
+    mirror.see(CLOSED._replace(mode=Mode.METRICS_ONLY))
     assert mirror.permit == Permitted(State.CLOSED, 100, Mode.METRICS_ONLY, Reporting.FAILURES)
-    mirror.see(replace(OPEN, mode=Mode.METRICS_ONLY))
+    mirror.see(OPEN._replace(mode=Mode.METRICS_ONLY))
     assert mirror.permit is None
     assert mirror.refusing_seconds() == 0
 
@@ -154,5 +152,5 @@ def test_metrics_only_permits_a_closed_circuit_and_asks_about_an_open_one(mirror
 @pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY])
 def test_a_mode_that_ends_by_itself_is_asked_about(mirror: MirroredCircuit, mode: Mode) -> None:
     """No message says that its time is over, so every call asks."""
-    mirror.see(replace(CLOSED, mode=mode, mode_until_ms=9_000))
+    mirror.see(CLOSED._replace(mode=mode, mode_until_ms=9_000))
     assert mirror.permit is None
