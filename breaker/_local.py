@@ -33,7 +33,7 @@ class LocalLayer:
     def __init__(self, config: BreakerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._on_store_error = config.on_store_error
         self._base = config.limits()
-        self._limits = _alone(self._base, 1)
+        self._seen: View | None = None
         self._clock = clock
         self._record: Record | None = None
         self._last: Said | None = None
@@ -46,7 +46,7 @@ class LocalLayer:
         if isinstance(said, Recorded) and isinstance(known, View) and said.generation <= known.generation:
             return  # The message of this very report came before its answer, and it says more.
         if isinstance(said, View):
-            self._limits = _alone(self._base.with_settings(said.settings), said.replicas)
+            self._seen = said
         self._last, self._last_at = said, self._clock()
 
     def acquire(self, permit_id: str) -> Permitted | Refused:
@@ -75,6 +75,12 @@ class LocalLayer:
         if self._on_store_error is not OnStoreError.LOCAL:
             return None
         return _machine.refusal(_machine.view(self._current(), self._now_ms()), self._limits)
+
+    @property
+    def _limits(self) -> Limits:
+        # Worked out when it is needed, since nearly everything that is learnt is never needed.
+        seen = self._seen
+        return _alone(self._base, 1) if seen is None else _alone(self._base.with_settings(seen.settings), seen.replicas)
 
     def _current(self) -> Record:
         if self._record is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from breaker import _wire
 from breaker._subscription import Subscription
 from breaker._topology import Client, Subscriptions
 from breaker._types import View
@@ -33,7 +33,6 @@ class RedisFeed:
         client: The client whose server publishes.
         snapshot: Reads a circuit.
         recover: Called at each sign of life; finds out whether a store that counts as away is back.
-        parse: Makes a view of a message's fields.
         timeout_seconds: How long the server may take to answer.
         heartbeat_seconds: How often it is asked for a sign of life.
     """
@@ -44,21 +43,20 @@ class RedisFeed:
         *,
         snapshot: Callable[[str], Awaitable[View | None]],
         recover: Callable[[], Awaitable[None]],
-        parse: Callable[[dict[str, str]], View],
         timeout_seconds: float,
         heartbeat_seconds: float,
     ) -> None:
         self._subscriptions = Subscriptions(client)
         self._snapshot = snapshot
         self._recover = recover
-        self._parse = parse
         self._timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._followers: dict[str, list[Callable[[View | None], None]]] = {}
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
         self._new = asyncio.Event()
-        self._unknown: set[str] = set()
+        # Channels that are read again and again until they are known to exist.
+        self._unheard: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
@@ -102,10 +100,9 @@ class RedisFeed:
                 def hear(reply: list[Any]) -> None:
                     kind, channel = reply[:2]
                     if kind == "message":
-                        self._unknown.discard(channel)
-                        self._tell(channel, self._parse(json.loads(reply[2])))
+                        self._unheard.discard(channel)
+                        self._tell(channel, _wire.told(reply[2]))
                     elif kind == "subscribe":
-                        self._unknown.add(channel)
                         tasks.create_task(self._begin(channel, reads))
 
                 subscription = Subscription(connection, hear)
@@ -139,15 +136,17 @@ class RedisFeed:
 
     async def _begin(self, channel: str, reads: asyncio.Semaphore) -> None:
         """Read a circuit whose messages arrive from now on, so that none is missed."""
-        while channel in self._unknown:
+        self._unheard.add(channel)
+        while True:
             async with reads:
                 view = await self._snapshot(self._names[channel])
             if view is not None:
-                self._unknown.discard(channel)
                 self._tell(channel, view)
                 return
             # Nothing is there yet, and the message of its creation may get lost between the nodes of a young Cluster.
             await asyncio.sleep(self._heartbeat_seconds)
+            if channel not in self._unheard:
+                return
 
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""

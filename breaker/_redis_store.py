@@ -60,7 +60,6 @@ class RedisStore:
             client,
             snapshot=self.snapshot,
             recover=self._recover,
-            parse=_wire.view_of,
             timeout_seconds=timeout_seconds,
             heartbeat_seconds=heartbeat_seconds,
         )

@@ -238,10 +238,9 @@ class Adjust:
     actor: str
 
 
+# Not a dataclass, because every replica makes one of every message: a frozen one of this size costs five times as much.
 class View(NamedTuple):
     """A circuit as it was at one moment; all of it is also in the hash that `redis-cli HGETALL` shows.
-
-    A tuple, because every replica makes one of every message, and it costs a fifth of a frozen dataclass of this size.
 
     Attributes:
         failures: Failures in a row, or in the window as of the last report.

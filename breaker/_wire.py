@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -174,13 +175,21 @@ def logged(entries: Iterable[tuple[Any, Mapping[Any, Any]]]) -> list[LogEntry]:
     ]
 
 
+def told(message: str) -> View:
+    """Read a message."""
+    fields, _ = _decode(message)
+    return view_of(fields)
+
+
 def view_of(fields: Mapping[str, str]) -> View:
-    """Read a circuit from its fields, as replies and messages carry them."""
-    # Fields of a newer version are left out rather than refused: during a rolling deploy both versions read. A message
-    # leaves out what is empty or zero.
-    return View._make(
-        [read(fields[field]) if field in fields else default for field, (read, default) in _FIELDS.items()]
-    )
+    """Read a circuit from its fields, as replies and messages carry them; a message leaves out what is blank."""
+    # Fields of a newer version are left out rather than refused: during a rolling deploy both versions read.
+    values = _BLANK.copy()
+    for field, text_of_it in fields.items():
+        if field in _FIELDS:
+            place, read = _FIELDS[field]
+            values[place] = read(text_of_it)
+    return View._make(values)
 
 
 def text(part: Any) -> Any:
@@ -191,11 +200,13 @@ def text(part: Any) -> Any:
 _STATES: dict[str, State] = {state: state for state in State}
 _MODES: dict[str, Mode] = {mode: mode for mode in Mode}
 _REPORTING: dict[str, Reporting] = {reporting: reporting for reporting in Reporting}
-# How each field is read, and what it is where it is left out.
 _READ: dict[type, Callable[[str], Any]] = {State: _STATES.__getitem__, Mode: _MODES.__getitem__}
-_FIELDS: dict[str, tuple[Callable[[str], Any], Any]] = {
-    field: (_READ.get(type(default), type(default)), default) for field, default in View._field_defaults.items()
+_BLANK: list[Any] = list(View())
+# Where each field of a view stands, and how it is read.
+_FIELDS: dict[str, tuple[int, Callable[[str], Any]]] = {
+    field: (place, _READ.get(type(blank), type(blank))) for place, (field, blank) in enumerate(View()._asdict().items())
 }
+_decode = json.JSONDecoder().raw_decode
 
 
 def _texts(reply: Sequence[Any]) -> list[Any]:

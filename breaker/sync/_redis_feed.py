@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 import time
@@ -129,7 +128,7 @@ class RedisFeed:
             self._tell(channel, None)
             self._tell(channel, self._snapshot(self._names[channel]))
         elif message["type"] == "message":
-            self._tell(channel, _wire.view_of(json.loads(message["data"])))
+            self._tell(channel, _wire.told(_wire.text(message["data"])))
 
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""

@@ -18,7 +18,9 @@ _PREAMBLE = """\
 `make bench` wrote this page and its picture ({machine}; the server and every replica on that one machine).
 Microseconds belong to it; read the ratios, which are medians over rounds in which every row takes its turn. Rows of
 this library, and goals that are not met, are bold. Breakers are used as their decorators, those without asyncio as
-ordinary functions; the bare EVALSHA is the very command that a strict call sends, over the driver as it comes."""
+ordinary functions; the bare EVALSHA is the very command that a strict call sends, over the driver as it comes. Trips
+and messages are undisturbed if, until all had seen them, the host of this virtual machine took no processor time away
+from it (what the kernel calls stolen): what it takes is longer than a trip, and nothing that a breaker could mend."""
 
 
 def machine() -> str:

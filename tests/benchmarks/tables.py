@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.benchmarks.fleet import CIRCUITS, IDLE_REPLICAS, REPLICAS, TRIPS
+from tests.benchmarks.fleet import CIRCUITS, IDLE_REPLICAS, REPLICAS
 from tests.benchmarks.peers import YARDSTICK
 from tests.benchmarks.results import Results, percentile
 from tests.benchmarks.subjects import Room, Subject
@@ -95,14 +95,18 @@ def _count(commands: float | None) -> str:
 
 def _fleet(results: Results) -> Table:
     table = Table("A fleet", ("", "measured"))
-    trips, many, silence = results.trips, results.many, results.silence_seconds
-    for what, delays in (
-        (f"from a failure to each of {REPLICAS} replicas refusing", trips.each),
-        (f"from a failure to the last of {REPLICAS} replicas refusing", trips.last),
-        (f"from a bare PUBLISH to the last of {REPLICAS} processes that do nothing else", results.messages.last),
+    trips, messages, many, silence = results.trips, results.messages, results.many, results.silence_seconds
+    last_replica = f"from a failure to the last of {REPLICAS} replicas refusing"
+    last_process = f"from a bare PUBLISH to the last of {REPLICAS} processes that do nothing else"
+    for what, count, delays in (
+        (f"from a failure to each of {REPLICAS} replicas refusing", len(trips.last), trips.each),
+        (last_replica, len(trips.last), trips.last),
+        (f"{last_replica}, disturbed ones as well", len(trips.last_of_all), trips.last_of_all),
+        (last_process, len(messages.last), messages.last),
+        (f"{last_process}, disturbed ones as well", len(messages.last_of_all), messages.last_of_all),
     ):
         parts = " / ".join(number(percentile(delays, share)) for share in (0.5, 0.99, 1.0))
-        table.add(f"{what}: p50 / p99 / most of {TRIPS}", f"{parts} ms")
+        table.add(f"{what}: p50 / p99 / most of {count:,}", f"{parts} ms")
     relied = f"{number(percentile(silence, 0.5))} / {number(silence[-1])} s"
     table.add(f"from a connection's silent death to asking Redis again: p50 / most of {len(silence)}", relied)
     table.add(f"commands in a second of {IDLE_REPLICAS} idle replicas", number(results.idle_commands))

@@ -74,7 +74,11 @@ def _kind_of(member: griffe.Object) -> str:
         return "enum"
     if member.name.endswith("Error"):
         return "error"
-    return "dataclass" if "dataclass" in member.labels else "class"
+    return "dataclass" if "dataclass" in member.labels or _is_tuple(member) else "class"
+
+
+def _is_tuple(member: griffe.Object) -> bool:
+    return isinstance(member, griffe.Class) and any("NamedTuple" in str(base) for base in member.bases)
 
 
 def _member(member: griffe.Object) -> Iterator[str]:
@@ -166,23 +170,34 @@ def _docstring(documented: griffe.Object) -> Iterator[str]:
 def _fields(
     documented: griffe.Object, fields: Iterable[griffe.DocstringParameter | griffe.DocstringAttribute]
 ) -> Iterator[str]:
-    parameters = documented.parameters if isinstance(documented, (griffe.Class, griffe.Function)) else ()
-    known = {each.name: each for each in parameters}
+    defaults = _defaults(documented)
     for each in fields:
         facts = [] if each.annotation is None else [f"`{each.annotation}`"]
-        parameter = known.get(each.name)
-        if parameter and parameter.default and parameter.kind is not griffe.ParameterKind.var_positional:
-            facts.append(f"default `{_default(parameter.default)}`")
+        if default := defaults.get(each.name):
+            facts.append(f"default `{_default(default)}`")
         yield f"- `{each.name}`{' (' + ', '.join(facts) + ')' if facts else ''}: {_unwrapped(each.description)}"
     yield ""
 
 
 def _others(documented: griffe.Object, described: set[str]) -> Iterator[str]:
     """Name the fields of a value that say enough by their names."""
-    if isinstance(documented, griffe.Class) and "dataclass" in documented.labels:
-        names = [f"`{each.name}`" for each in documented.parameters if each.name not in {"self", *described}]
+    if isinstance(documented, griffe.Class) and _kind_of(documented) == "dataclass":
+        names = [f"`{name}`" for name in _defaults(documented) if name not in {"self", *described}]
         if names:
             yield f"And {', '.join(names)}.\n"
+
+
+def _defaults(documented: griffe.Object) -> dict[str, str | griffe.Expr | None]:
+    """Return what can be given to a function or a value, with its default if it has one."""
+    if _is_tuple(documented):
+        return {
+            each.name: each.value
+            for each in documented.members.values()
+            if isinstance(each, griffe.Attribute) and "property" not in each.labels
+        }
+    parameters = documented.parameters if isinstance(documented, (griffe.Class, griffe.Function)) else ()
+    variable = griffe.ParameterKind.var_positional
+    return {each.name: None if each.kind is variable else each.default for each in parameters}
 
 
 def _default(expression: str | griffe.Expr) -> str:

@@ -51,6 +51,12 @@ def commands_sent(cli: redis.Redis) -> dict[str, int]:
     return {name: calls for name, calls in counts.items() if name in _FROM_A_CLIENT}
 
 
+def pings(cli: redis.Redis) -> int:
+    """Count the heartbeats since the last reset."""
+    stats: Any = cli.info("commandstats")
+    return int(stats.get("cmdstat_ping", {"calls": 0})["calls"])
+
+
 async def test_a_healthy_call_costs_no_command(start: Start, cli: redis.Redis) -> None:
     """Ten thousand calls on a fresh view that is closed: Redis hears of none of them."""
     replica = start("api-1")
@@ -66,14 +72,8 @@ async def test_a_heartbeat_is_one_ping(start: Start, cli: redis.Redis) -> None:
     replica = start("api-1", heartbeat_seconds=0.01, timeout_seconds=0.1)
     await replica.warm()
     cli.config_resetstat()
-    stats: Any = {}
-
-    def pinged(times: int) -> bool:
-        stats.update(cli.info("commandstats"))
-        return bool(stats.get("cmdstat_ping", {"calls": 0})["calls"] >= times)
-
-    await until(lambda: pinged(3))
-    assert set(stats) - {"cmdstat_info", "cmdstat_config|resetstat"} == {"cmdstat_ping"}
+    await until(lambda: pings(cli) >= 3)
+    assert set(cli.info("commandstats")) - {"cmdstat_info", "cmdstat_config|resetstat"} == {"cmdstat_ping"}
 
 
 async def test_a_refused_call_costs_no_command(start: Start, cli: redis.Redis) -> None:
@@ -301,3 +301,24 @@ async def test_a_circuit_whose_creation_went_unheard_is_found_at_a_heartbeat(sta
     assert not any(views)
     cli.rename(f"elsewhere:{{{NAME}}}", KEY)
     await until(lambda: any(views))
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("decode_responses", [False, True])
+async def test_any_client_of_the_drivers_will_do(
+    redis_url: str, cli: redis.Redis, protocol: int, decode_responses: bool
+) -> None:
+    """Whichever protocol it speaks and whatever it makes of replies, messages arrive and heartbeats are answered."""
+    options: dict[str, Any] = {"protocol": protocol, "decode_responses": decode_responses}
+    async with redis.asyncio.Redis.from_url(redis_url, **options) as client:
+        store = RedisStore(client, timeout_seconds=0.2, heartbeat_seconds=0.2)
+        views: list[View | None] = []
+        await CircuitBreaker(NAME, store).call(works)
+        store.follow(NAME, views.append)
+        await until(lambda: bool(views))
+        cli.config_resetstat()
+        await until(lambda: pings(cli) >= 2)
+        await store.control(NAME, Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna"))
+        await until(lambda: views[-1] is not None and views[-1].mode is Mode.FORCED_OPEN)
+        assert None not in views
+        await store.aclose()
