@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 from breaker._circuit import Call, Circuit
 from breaker._config import BreakerConfig, Consecutive, Consistency
-from breaker._deadlines import Deadlines, OverdueError
+from breaker._deadlines import Deadlines
 from breaker._errors import CallNotPermittedError, CallTimeoutError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
@@ -90,7 +90,7 @@ class CircuitBreaker:
         mirrored = config.consistency is Consistency.MIRRORED
         self._link = Link(self._circuit, store, self._judge, follows=mirrored, probe=probe)
         self._timeout_seconds = config.call_timeout_seconds
-        self._deadlines = None if self._timeout_seconds is None else Deadlines(self._timeout_seconds)
+        self._deadlines = None if self._timeout_seconds is None else Deadlines(self._timeout_seconds, self._late)
         self._slow_call_seconds = None if isinstance(config.policy, Consecutive) else config.policy.slow_call_seconds
 
     @property
@@ -180,6 +180,7 @@ class CircuitBreaker:
         circuit, link, judge = self._circuit, self._link, self._judge
         mirror = circuit.mirror
         begin: Callable[..., Coroutine[Any, Any, _R]] = _returning_coroutines(function)
+        deadlines = self._deadlines
 
         async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             # The path of nearly every call, spelled out to cost as little as it can: a fresh copy permits, the first
@@ -193,21 +194,21 @@ class CircuitBreaker:
                         raise CallNotPermittedError(circuit.name, mirror.refused, rest_seconds)
                 call = circuit.admit() or await link.ask()
                 permit = call.permit
+            returned: list[_R] = [None]  # type: ignore[list-item] # until it returns
             try:
                 # An empty dictionary of keywords would cost as much as three of these lines.
-                awaitable = begin(*args, **kwargs) if kwargs else begin(*args)
-                try:
-                    waits_for = awaitable.send(None)
-                except StopIteration as stop:
-                    result = stop.value
-                else:
-                    result = await self._rest_in_time(awaitable, waits_for)
+                ending = _ending(begin(*args, **kwargs) if kwargs else begin(*args), returned)
+                for waits_for in ending:
+                    rest = _rest_of(ending, waits_for)
+                    await (rest if deadlines is None else deadlines.bound(rest))
+                    break
+                result = returned[0]
             except BaseException as error:
                 await self._raised(call or circuit.permitted(permit), error)
                 raise
             if call is not None or (circuit.hears_successes and not link.gather(permit)):
                 await link.settle(call or circuit.permitted(permit), judge.of_result(result))
-            return result  # type: ignore[no-any-return] # the value of a `StopIteration` has no type
+            return result
 
         async def guarded_and_timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             async with _Guard(self) as guard:
@@ -244,16 +245,6 @@ class CircuitBreaker:
             await permit.raised(error)
             raise
         await permit.settle(Outcome.SUCCESS)
-
-    async def _rest_in_time(self, awaitable: Coroutine[Any, Any, _R], waits_for: Any) -> _R:
-        """Go on with a call that waits, for no longer than it may take."""
-        rest = _rest_of(awaitable, waits_for)
-        if self._deadlines is None:
-            return await rest
-        try:
-            return await self._deadlines.bound(rest)
-        except OverdueError as error:
-            raise self._late() from error
 
     async def _raised(self, call: Call, error: BaseException) -> None:
         # A classifier is not asked about the breaker's own deadline; another breaker's is an error like others.
@@ -307,15 +298,26 @@ def _returning_coroutines(function: Callable[_P, Awaitable[_R]]) -> Callable[_P,
 
 
 @coroutine
-def _rest_of(awaitable: Coroutine[Any, Any, _R], waits_for: Any) -> Generator[Any, Any, _R]:
-    """Await a coroutine whose first step was made already, and what it waits for since."""
+def _ending(awaitable: Coroutine[Any, Any, _R], returned: list[_R]) -> Generator[Any]:
+    """Await a coroutine, and put down what it returns.
+
+    Whoever makes the first step of a coroutine by hand gets its result by an exception, which costs more than the rest
+    of a guarded call. What ends without a result ends a loop without one.
+    """
+    returned[0] = yield from awaitable
+
+
+@coroutine
+def _rest_of(ending: Generator[Any], waits_for: Any) -> Generator[Any]:
+    """Await what has made its first step already, and what it waits for since."""
     while True:
         try:
             yield waits_for
         except BaseException as error:  # noqa: BLE001 - whatever is thrown in is for the call to deal with
             try:
-                waits_for = awaitable.throw(error)
-            except StopIteration as stop:
-                return cast("_R", stop.value)
+                waits_for = ending.throw(error)
+            except StopIteration:
+                return
         else:
-            return cast("_R", (yield from awaitable))
+            yield from ending
+            return

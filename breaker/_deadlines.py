@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -11,10 +11,6 @@ _T = TypeVar("_T")
 # A timer that comes this late says that the event loop was busy, and so often a deadline is put off for that.
 _LATE_SECONDS = 0.01
 _CHANCES = 8
-
-
-class OverdueError(TimeoutError):
-    """What was waited for took longer than it may; it was cancelled."""
 
 
 class Deadlines:
@@ -30,12 +26,14 @@ class Deadlines:
 
     Args:
         seconds: How long something may take.
+        overdue: Makes what is raised when it took longer.
     """
 
-    __slots__ = ("_began", "_chances", "_loop", "_seconds")
+    __slots__ = ("_began", "_chances", "_loop", "_overdue", "_seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, overdue: Callable[[], TimeoutError]) -> None:
         self._seconds = seconds
+        self._overdue = overdue
         self._began: dict[asyncio.Task[Any], float] = {}
         self._chances = _CHANCES
         # The loop that the timer is set in, while it is: a breaker may outlive one loop and be used in the next.
@@ -45,7 +43,7 @@ class Deadlines:
         """Await something for no longer than it may take.
 
         Raises:
-            OverdueError: It took longer and was cancelled.
+            TimeoutError: It took longer and was cancelled.
         """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
@@ -77,9 +75,6 @@ class Deadlines:
             if deadline.expired():
                 raise self._overdue() from error
             raise
-
-    def _overdue(self) -> OverdueError:
-        return OverdueError(f"no answer within {self._seconds:g} s")
 
     def _watch(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._loop = loop

@@ -63,7 +63,7 @@ class StoreGuard(Presence):
 
     def __init__(self, timeout_seconds: float, concurrency: int) -> None:
         super().__init__()
-        self._deadlines = Deadlines(timeout_seconds)
+        self._deadlines = Deadlines(timeout_seconds, lambda: TimeoutError(f"no answer within {timeout_seconds:g} s"))
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, command: Callable[[], Awaitable[_T]]) -> _T:
