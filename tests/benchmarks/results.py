@@ -83,7 +83,7 @@ class Results:
             Goal(f"refused, mirrored: commands in {QUIET_CALLS:,} calls", self.refused_commands, 0),
             Goal(f"closed, strict: ratio to {EVALSHA}", self.ratio(STRICT, EVALSHA), 1.15),
             Goal(
-                f"a trip is seen by the last of {REPLICAS} replicas, p99 of those undisturbed by the host",
+                f"a trip is seen by the last of {REPLICAS} replicas, p99 of the undisturbed",
                 percentile(self.trips.last, 0.99),
                 10,
                 "ms",

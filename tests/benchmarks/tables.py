@@ -96,14 +96,12 @@ def _count(commands: float | None) -> str:
 def _fleet(results: Results) -> Table:
     table = Table("A fleet", ("", "measured"))
     trips, messages, many, silence = results.trips, results.messages, results.many, results.silence_seconds
-    last_replica = f"from a failure to the last of {REPLICAS} replicas refusing"
-    last_process = f"from a bare PUBLISH to the last of {REPLICAS} processes that do nothing else"
     for what, count, delays in (
         (f"from a failure to each of {REPLICAS} replicas refusing", len(trips.last), trips.each),
-        (last_replica, len(trips.last), trips.last),
-        (f"{last_replica}, disturbed ones as well", len(trips.last_of_all), trips.last_of_all),
-        (last_process, len(messages.last), messages.last),
-        (f"{last_process}, disturbed ones as well", len(messages.last_of_all), messages.last_of_all),
+        (f"from a failure to the last of {REPLICAS} replicas refusing", len(trips.last), trips.last),
+        ("- disturbed ones as well", len(trips.last_of_all), trips.last_of_all),
+        (f"from a bare PUBLISH to the last of {REPLICAS} idle processes", len(messages.last), messages.last),
+        ("- disturbed ones as well", len(messages.last_of_all), messages.last_of_all),
     ):
         parts = " / ".join(number(percentile(delays, share)) for share in (0.5, 0.99, 1.0))
         table.add(f"{what}: p50 / p99 / most of {count:,}", f"{parts} ms")
