@@ -17,6 +17,9 @@ _log = logging.getLogger("breaker")
 
 _PAUSE_SECONDS = 1.0
 
+# How often each circuit of a Cluster is read again: its nodes pass messages on without acknowledgement.
+_REREAD_SECONDS = 10.0
+
 # A replica with thousands of circuits reads them all when it connects; more at a time would only wait for each other.
 _READS_AT_ONCE = 8
 
@@ -27,7 +30,8 @@ class RedisFeed:
     One connection carries the messages of all circuits. It is asked for a sign of life once in a heartbeat; when none
     comes within the store's timeout, or the connection breaks, every follower is told that its view is no longer kept
     fresh. So a view is stale by the time that a message takes, or, when a connection dies silently, by at most the
-    heartbeat and the timeout.
+    heartbeat and the timeout. The nodes of a Cluster may lose a message, so there each circuit is also read every ten
+    seconds.
 
     Args:
         client: The client whose server publishes.
@@ -111,6 +115,8 @@ class RedisFeed:
                 self._new.set()
                 tasks.create_task(self._follow_new(subscription))
                 tasks.create_task(self._watch(subscription))
+                if self._subscriptions.may_lose:
+                    tasks.create_task(self._reread())
                 await subscription.until_lost()
         finally:
             await connection.disconnect(nowait=True)
@@ -145,6 +151,19 @@ class RedisFeed:
                 return
             # Nothing is there yet, and the message of its creation may get lost between the nodes of a young Cluster.
             await asyncio.sleep(self._heartbeat_seconds)
+
+    async def _reread(self) -> None:
+        """Bound how old a copy can become where a message may be lost unnoticed."""
+        while True:
+            await asyncio.sleep(_REREAD_SECONDS)
+            for channel in [*self._followers]:
+                self._unheard.add(channel)
+                view = await self._snapshot(self._names[channel])
+                # What a message told meanwhile is newer. Otherwise this counts even if it looks older: a failover may
+                # have rolled the circuit back, behind a connection that did not break.
+                if channel in self._unheard:
+                    self._tell(channel, None)
+                    self._tell(channel, view)
 
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""

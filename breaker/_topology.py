@@ -174,10 +174,14 @@ class Subscriptions:
 
     Args:
         client: The client whose server publishes.
+
+    Attributes:
+        may_lose: Whether a message may be lost while the connection stands.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.may_lose = isinstance(client, RedisCluster)
         self._last_node = ""
 
     async def open(self) -> AbstractConnection:

@@ -48,6 +48,26 @@ async def test_circuits_lie_on_all_nodes_and_one_subscription_hears_of_all(kind:
         assert sum(runs(node, "subscribe") > 0 for node in everywhere) <= 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_message_that_the_nodes_lose_makes_no_copy_old_for_long(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that changed without a message, to a newer state or back to an older one, is known after a while."""
+    monkeypatch.setattr("breaker._redis_feed._REREAD_SECONDS", 0.05)
+    with cluster(kind) as nodes:
+        owner = nodes.primaries[0]
+        async with replicas() as start:
+            replica = start(nodes.url, "api-1", circuit=nodes.circuit_of(owner), timeout_seconds=1)
+            await replica.warm()
+            record = f"breaker:{{{replica.breaker.name}}}"
+            with owner.client() as operator:
+                revision = int(operator.hget(record, "revision") or 0)
+                operator.hset(record, mapping={"mode": "forced_open", "revision": revision + 1})
+                await until(lambda: replica.refuses)
+                operator.hset(record, mapping={"mode": "auto", "revision": revision})
+                await until(lambda: replica.permits and not replica.refuses)
+
+
 def hand_over(nodes: Cluster) -> None:
     """Let the replica take over as an operator does before he works on the primary."""
     with nodes.replica.client() as client:
