@@ -53,7 +53,7 @@ class CircuitBreaker:
             is a failure, except another breaker's refusal. `OpenFor` is a failure that opens the circuit for a time.
         classify_result: Says what a returned value means; by default a success.
         describe_error: Gives the word for a failure that the record keeps as `last_error`; by default the class name.
-            It is shown to operators and to refused callers, so nothing secret belongs into it.
+            It is shown to operators and to refused callers, so nothing secret belongs in it.
         replica_id: Who this process is, in the record and in events; by default host name and process id.
         listeners: Called with each event of this replica, in the event loop; an exception is logged and harms nobody.
         probe: A call that finds out whether the dependency is back. If given, it is made in the background once the

@@ -47,6 +47,9 @@ class Consecutive:
 
     Attributes:
         failures: 1 or more.
+
+    Raises:
+        ConfigError: It is less.
     """
 
     failures: int = 3
@@ -63,8 +66,12 @@ class FailureRate:
         threshold: The share of failed calls that trips, above 0 and up to 1.
         window_seconds: The span over which calls count, in ten buckets; 1 or more.
         minimum_calls: How many calls the window must hold before a share means anything; 1 or more.
-        slow_call_seconds: From when on a call is slow; it is counted while it still hangs. None counts no call as slow.
+        slow_call_seconds: From when on a call is slow, above 0; it is counted while it still hangs. None counts no call
+            as slow, and neither does a value above the call timeout, which ends a call first.
         slow_rate_threshold: The share of slow calls that trips, above 0 and up to 1.
+
+    Raises:
+        ConfigError: A value is out of its range; the message names it.
     """
 
     threshold: float = 0.5
@@ -97,7 +104,8 @@ class BreakerConfig:
         cooldown_seconds: How long the circuit stays open before a probe is let through; above 0.
         cooldown_multiplier: What the cooldown grows by each time the circuit opens again before it has been closed for
             `stable_after_seconds`; 1 to 100.
-        max_cooldown_seconds: The longest that it grows to, and the most of a `Retry-After` that is believed; above 0.
+        max_cooldown_seconds: The longest that a cooldown grows to, its jitter not counted, and the most of a
+            `Retry-After` that is believed; above 0. A `cooldown_seconds` above it is kept as it is.
         cooldown_jitter: How much of itself a cooldown that has grown may be longer, 0 to 1, so that many circuits do
             not probe in step.
         stable_after_seconds: How long the circuit must have been closed for its flapping to be forgotten; 0 or more.
@@ -106,16 +114,17 @@ class BreakerConfig:
             around the breaker: a deadline outside arrives as a cancellation, which counts as nothing.
         probe_limit: How many probes may be out at once, fleet-wide; 1 or more.
         probe_successes: How many probes must succeed before the circuit closes; 1 or more.
-        lease_seconds: How long a probe keeps its place when its caller is never heard of again; by default the call
-            timeout and a second, and never less than the call timeout.
+        lease_seconds: How long a probe keeps its place when its caller is never heard of again; above 0, and by default
+            a second more than the call timeout, below which it cannot be.
         ramp_seconds: How long a circuit that has closed takes to let all of the traffic back, beginning with a tenth of
-            it; 0 lets all of it back at once.
+            it; 0 or more, and 0 lets all of it back at once.
         consistency: Whether a replica answers from its own copy of the circuit. `mirrored` costs nothing on the healthy
-            path; its copy is behind by the time a message takes, or by a heartbeat when a connection dies silently.
+            path; its copy is behind by the time a message takes, or by the store's heartbeat and timeout together when a
+            connection dies silently.
         flush_seconds: How long a replica gathers successes for a rate before it reports them together; above 0.
         on_store_error: What happens while the store is away.
-        idle_seconds: How long the store remembers a circuit that nobody uses; at least the longest cooldown and the
-            lease. A circuit in an operator's mode, or with an operator's settings, is kept.
+        idle_seconds: How long the store remembers a circuit that nobody uses; at least the cooldown and the lease
+            together. A circuit in an operator's mode, or with an operator's settings, is kept.
 
     Raises:
         ConfigError: A value makes no sense; the message names it.

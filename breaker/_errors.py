@@ -28,7 +28,7 @@ class CallNotPermittedError(BreakerError):
 
     @property
     def retry_after_seconds(self) -> float:
-        """When a call may be let through again, at the earliest; 0 or more."""
+        """In how many seconds a call may be let through again, at the earliest; 0 or more."""
         # What is refused until further notice names a pause, and no end.
         return max(0.0, min(self.args[2], self._refused.retry_after_ms / 1000))
 
@@ -48,7 +48,7 @@ class CallNotPermittedError(BreakerError):
 
     @property
     def last_error(self) -> str:
-        """What the last failure that was counted was, or an empty text."""
+        """The last failure that was counted, in the words of `describe_error`; empty if there was none."""
         return self._refused.last_error
 
     @property
@@ -86,7 +86,11 @@ class CallTimeoutError(BreakerError, TimeoutError):
 
 
 class StoreUnavailableError(BreakerError):
-    """The shared store did not answer in time; the cause is chained."""
+    """The shared store did not answer in time, or is known to be away.
+
+    Raised by a store's own methods, such as `control` and `snapshot`, and never by a guarded call. What a driver raised
+    is chained.
+    """
 
 
 class ScriptError(StoreUnavailableError):
@@ -94,4 +98,4 @@ class ScriptError(StoreUnavailableError):
 
 
 class ConfigError(BreakerError, ValueError):
-    """A breaker was configured with nonsense; raised at construction."""
+    """A name, a configuration, a URL or a setting that makes no sense; the message says which."""

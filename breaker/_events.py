@@ -12,11 +12,11 @@ from breaker._types import Mode, Reason, State
 class EventKind(StrEnum):
     """What a replica saw happen to one of its circuits."""
 
-    TRIPPED = "tripped"
-    HALF_OPENED = "half_opened"
-    REOPENED = "reopened"
-    CLOSED = "closed"
-    REFUSED = "refused"
+    TRIPPED = "tripped"  # a failure opened the circuit
+    HALF_OPENED = "half_opened"  # the cooldown was over, and a call became the probe
+    REOPENED = "reopened"  # a probe failed
+    CLOSED = "closed"  # enough probes succeeded
+    REFUSED = "refused"  # a call was not let through
     OUTLIER = "outlier"  # this replica alone fails, and stays away by itself
     CONFIG_DIFFERS = "config_differs"  # another replica uses this circuit with another configuration
 

@@ -49,7 +49,11 @@ class MemoryStore:
         return None if record is None else _machine.view(record, self._now_ms())
 
     async def control(self, name: str, action: Override | Adjust) -> View:
-        """Carry out an operator's action and return the circuit as it is afterwards."""
+        """Carry out an operator's action and return the circuit as it is afterwards.
+
+        Raises:
+            ConfigError: There is no such setting, or its value makes no sense; nothing was changed.
+        """
         now_ms = self._now_ms()
         record = self._records[name] = _machine.control(self._record_of(name), action, now_ms)
         return _machine.view(record, now_ms)

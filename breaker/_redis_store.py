@@ -27,15 +27,19 @@ class RedisStore:
     """Circuits in Redis 7.0 or newer, or Valkey.
 
     A call makes one round trip, and none at all while the store is known to be away. Nothing is ever retried: a report
-    that was sent may have arrived, and the lease heals one that was not.
+    that was sent may have arrived, and the lease heals one that was not. Every method that asks Redis raises
+    `StoreUnavailableError` when there is no answer in time; a breaker deals with that, an operator's program has to.
 
     Args:
         client: An asyncio client, of a server or a Cluster, with short timeouts and no retries of its own; or use
             `from_url`.
         prefix: What every key begins with; the set of all names is the prefix with an `s` for its colon.
-        timeout_seconds: The longest that a call may wait for Redis, connecting and queueing included.
-        heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life.
+        timeout_seconds: The longest that a command may wait for Redis, connecting and queueing included; above 0.
+        heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life; above 0.
         script_path: Folders with scripts to use before the library's own; for tests.
+
+    Raises:
+        ConfigError: The prefix, the timeout or the heartbeat makes no sense.
     """
 
     def __init__(
@@ -76,8 +80,8 @@ class RedisStore:
             url: `redis://`, `rediss://` or `unix://` for a server, `redis+sentinel://HOST:PORT,…/SERVICE` for a primary
                 that Sentinels watch, `redis+cluster://HOST:PORT,…` for a Cluster; with `rediss` for `redis` by TLS.
             prefix: What every key begins with.
-            timeout_seconds: The longest that a call may wait for Redis.
-            heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life.
+            timeout_seconds: The longest that a command may wait for Redis; above 0.
+            heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life; above 0.
 
         Raises:
             ConfigError: The URL cannot work; the message says what to do.
@@ -110,7 +114,12 @@ class RedisStore:
         return _wire.shown(await self._run(self._scripts.snapshot, self._keys.of(name)[:2], ()))
 
     async def control(self, name: str, action: Override | Adjust) -> View:
-        """Carry out an operator's action and return the circuit as it is afterwards; one round trip."""
+        """Carry out an operator's action and return the circuit as it is afterwards; one round trip.
+
+        Raises:
+            ConfigError: There is no such setting, or its value makes no sense; nothing was changed.
+            StoreUnavailableError: Redis did not answer in time; the action may have been carried out or not.
+        """
         reply = await self._run_registered(name, self._scripts.control, _wire.control_arguments(action))
         view = _wire.shown(reply)
         assert view is not None  # noqa: S101 - the script has just written it

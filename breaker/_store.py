@@ -12,8 +12,9 @@ from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refu
 class Store(Protocol):
     """Where circuits live: Redis for a fleet, memory for tests and single processes.
 
-    Every method is atomic for its circuit and raises `StoreUnavailableError` when the store does not answer in time;
-    what was asked for may then have happened or not.
+    Operators use `snapshot`, `control`, `events` and `names`; `acquire`, `record` and `follow` are for breakers, and
+    what they take and give may change. Every method is atomic for its circuit and raises `StoreUnavailableError` when
+    the store does not answer in time or is known to be away; what was asked for may then have happened or not.
     """
 
     @property

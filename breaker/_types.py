@@ -16,9 +16,9 @@ from typing import NamedTuple
 class State(StrEnum):
     """The state of a circuit."""
 
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+    CLOSED = "closed"  # calls go through
+    OPEN = "open"  # calls are refused until the cooldown is over
+    HALF_OPEN = "half_open"  # probes go through, and all other calls are refused
 
 
 class Mode(StrEnum):
@@ -28,10 +28,10 @@ class Mode(StrEnum):
     that it issued itself.
     """
 
-    AUTO = "auto"
-    FORCED_OPEN = "forced_open"
-    FORCED_CLOSED = "forced_closed"
-    METRICS_ONLY = "metrics_only"
+    AUTO = "auto"  # the machine decides
+    FORCED_OPEN = "forced_open"  # no call goes through
+    FORCED_CLOSED = "forced_closed"  # every call goes through, and none is counted
+    METRICS_ONLY = "metrics_only"  # every call goes through, and the machine goes on counting
 
 
 class Outcome(StrEnum):
@@ -40,9 +40,9 @@ class Outcome(StrEnum):
     `IGNORED` settles a permit without counting it: a cancellation, a client's mistake.
     """
 
-    SUCCESS = "success"
-    FAILURE = "failure"
-    IGNORED = "ignored"
+    SUCCESS = "success"  # the dependency is healthy
+    FAILURE = "failure"  # it is not
+    IGNORED = "ignored"  # nothing was learned of it
 
 
 class Reporting(StrEnum):
@@ -69,16 +69,16 @@ _WANTED = {
 class Transition(StrEnum):
     """What happened to a circuit, as the events stream names it."""
 
-    TRIPPED = "tripped"
-    HALF_OPENED = "half_opened"
-    REOPENED = "reopened"
-    CLOSED = "closed"
-    OUTLIER = "outlier"
-    MODE_CHANGED = "mode_changed"
-    MODE_EXPIRED = "mode_expired"
-    SETTINGS_CHANGED = "settings_changed"
-    CONFIG_CHANGED = "config_changed"
-    RESET = "reset"
+    TRIPPED = "tripped"  # a failure opened the circuit
+    HALF_OPENED = "half_opened"  # the cooldown was over, and a call became the probe
+    REOPENED = "reopened"  # a probe failed
+    CLOSED = "closed"  # enough probes succeeded
+    OUTLIER = "outlier"  # one replica fails while the others do not
+    MODE_CHANGED = "mode_changed"  # by an operator
+    MODE_EXPIRED = "mode_expired"  # at the moment that the operator gave
+    SETTINGS_CHANGED = "settings_changed"  # by an operator
+    CONFIG_CHANGED = "config_changed"  # a replica with another configuration came
+    RESET = "reset"  # by an operator
 
 
 class Reason(StrEnum):
@@ -208,13 +208,20 @@ class Override:
         mode: The mode to set, or None to reset the circuit (closed, nothing counted, mode `AUTO`; settings stay).
         reason: Why, for whoever reads the record later.
         actor: Who.
-        duration_ms: How long the mode holds; zero means until it is changed.
+        duration_ms: How long the mode holds, 0 or more; zero means until it is changed.
+
+    Raises:
+        ValueError: The duration is below zero.
     """
 
     mode: Mode | None
     reason: str
     actor: str
     duration_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if self.duration_ms < 0:
+            raise ValueError("Override.duration_ms must be 0 or more")
 
     @property
     def action(self) -> str:
@@ -227,8 +234,10 @@ class Adjust:
     """An operator's change of thresholds, in force for every replica at once and above what each was configured with.
 
     Attributes:
-        settings: What to change, by the names that the record's `config` shows, such as `{"cooldown_ms": 5000}`; None
-            takes a setting back.
+        settings: What to change, such as `{"cooldown_ms": 5000}`; None takes a setting back. The names are
+            `consecutive`, `window_ms`, `minimum_calls`, `failure_percent`, `slow_percent`, `minimum_reporters`,
+            `cooldown_ms`, `max_cooldown_ms`, `multiplier`, `jitter_percent`, `stable_ms`, `probe_limit`,
+            `probe_successes` and `ramp_ms`; the ranges are those of the configuration, in milliseconds and percent.
         reason: Why.
         actor: Who.
     """
@@ -240,15 +249,29 @@ class Adjust:
 
 # Not a dataclass, because every replica makes one of every message: a frozen one of this size costs five times as much.
 class View(NamedTuple):
-    """A circuit as it was at one moment; all of it is also in the hash that `redis-cli HGETALL` shows.
+    """A circuit as it was at one moment; all but what the clock makes of it is in the hash of `redis-cli HGETALL` too.
 
     Attributes:
+        state: The circuit's state.
+        generation: Its generation.
+        revision: Changes with every change in a generation, so that of two views the newer one can be told.
         failures: Failures in a row, or in the window as of the last report.
         calls: Calls in the window as of the last report; a rate counts them, `Consecutive` does not.
         slow_calls: Slow calls likewise.
+        opened_at: When the circuit opened, as text (UTC); empty while it is closed.
+        opened_at_ms: The same as a moment; zero while it is closed.
+        retry_at_ms: When the cooldown is over; zero while the circuit is closed.
         reopens: How often the circuit opened again before it had been closed for long; the cooldown grows with it.
         closed_at_ms: When a probe closed the circuit last.
+        probe_successes: Probes that have succeeded since the cooldown was over.
+        trip_reason: Why the circuit opened last.
+        last_error: The last failure that was counted, in the words of `describe_error`.
+        tripped_by: The replica whose report opened it last.
         outlier: A replica that fails while the others do not.
+        mode: The operator's mode in force.
+        mode_reason: Why it was set.
+        mode_actor: Who set it.
+        mode_until_ms: When it ends by itself; zero when it does not.
         settings: What an operator changed of the thresholds, as text.
         config: The configuration of the replica that brought one last, as text.
         config_at_ms: When it did.

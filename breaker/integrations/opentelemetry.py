@@ -5,9 +5,18 @@ Needs the extra `opentelemetry`, which is the API alone: where no SDK makes span
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from opentelemetry.trace import get_current_span
 
-from breaker import BreakerEvent, CallNotPermittedError, CircuitBreaker
+from breaker import BreakerEvent, CallNotPermittedError, Status
+
+
+class _Breaker(Protocol):
+    """What has a status: a breaker for tasks or for threads."""
+
+    @property
+    def status(self) -> Status: ...
 
 
 def add_span_event(event: BreakerEvent) -> None:
@@ -31,23 +40,24 @@ def add_span_event(event: BreakerEvent) -> None:
         span.add_event(f"breaker.{event.kind}", attributes)
 
 
-def set_span_attributes(circuit: CircuitBreaker | CallNotPermittedError) -> None:
+def set_span_attributes(circuit: _Breaker | CallNotPermittedError) -> None:
     """Set attributes of the current span that say how a circuit is.
 
     `breaker.name`, `breaker.state` and `breaker.generation`; for a refusal also `breaker.refusal_reason` and
     `breaker.retry_after_seconds`.
 
     Args:
-        circuit: A breaker, whose circuit is shown as this replica knows it, or the refusal of a call.
+        circuit: A breaker of `breaker` or `breaker.sync`, whose circuit is shown as this replica knows it, or the
+            refusal of a call.
     """
     span = get_current_span()
     if not span.is_recording():
         return
-    if isinstance(circuit, CircuitBreaker):
-        status = circuit.status
-        name, state, generation = status.name, status.state, status.generation
-    else:
+    if isinstance(circuit, CallNotPermittedError):
         name, state, generation = circuit.breaker, circuit.state, circuit.generation
         span.set_attribute("breaker.refusal_reason", circuit.reason.value)
         span.set_attribute("breaker.retry_after_seconds", circuit.retry_after_seconds)
+    else:
+        status = circuit.status
+        name, state, generation = status.name, status.state, status.generation
     span.set_attributes({"breaker.name": name, "breaker.state": state.value, "breaker.generation": generation})

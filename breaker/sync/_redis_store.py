@@ -31,13 +31,15 @@ class RedisStore:
     """Circuits in Redis 7.0 or newer, or Valkey; the same ones that `breaker.RedisStore` uses under the same prefix.
 
     A call makes one round trip, and none at all while the store is known to be away. Nothing is ever retried: a report
-    that was sent may have arrived, and the lease heals one that was not.
+    that was sent may have arrived, and the lease heals one that was not. Every method that asks Redis raises
+    `StoreUnavailableError` when there is no answer in time; a breaker deals with that, an operator's program has to.
 
     Args:
         client: A client with short timeouts and no retries of its own, which bound each step of a call, connecting and
             answering each by itself; better use `from_url`, whose client keeps to one deadline for all.
         prefix: What every key begins with; the set of all names is the prefix with an `s` for its colon.
-        timeout_seconds: The longest that a call may wait for Redis, looking up the name of its host left out.
+        timeout_seconds: The longest that a command may wait for Redis, looking up the name of its host left out; above
+            0.
         heartbeat_seconds: How long the subscription that keeps views fresh may be silent before it is asked for a sign
             of life.
         script_path: Folders with scripts to use before the library's own; for tests.
@@ -83,7 +85,7 @@ class RedisStore:
             url: `redis://`, `rediss://` or `unix://` for a server, `redis+sentinel://HOST:PORT,…/SERVICE` for a primary
                 that Sentinels watch; with `rediss` for `redis` by TLS.
             prefix: What every key begins with.
-            timeout_seconds: The longest that a call may wait for Redis.
+            timeout_seconds: The longest that a command may wait for Redis; above 0.
             heartbeat_seconds: How long the subscription may be silent before it is asked for a sign of life.
 
         Raises:
@@ -129,7 +131,12 @@ class RedisStore:
         return _wire.shown(self._run(self._scripts.snapshot, self._keys.of(name)[:2], ()))
 
     def control(self, name: str, action: Override | Adjust) -> View:
-        """Carry out an operator's action and return the circuit as it is afterwards; one round trip."""
+        """Carry out an operator's action and return the circuit as it is afterwards; one round trip.
+
+        Raises:
+            ConfigError: There is no such setting, or its value makes no sense; nothing was changed.
+            StoreUnavailableError: Redis did not answer in time; the action may have been carried out or not.
+        """
         view = _wire.shown(self._run_registered(name, self._scripts.control, _wire.control_arguments(action)))
         assert view is not None  # noqa: S101 - the script has just written it
         return view

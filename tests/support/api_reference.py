@@ -96,7 +96,7 @@ def _class(member: griffe.Class) -> Iterator[str]:
     yield f"#### `{member.name}`\n"
     bases = [str(base) for base in member.bases]
     if _kind_of(member) == "error" and bases:
-        yield f"Is a {' and a '.join(f'`{base}`' for base in bases)}.\n"
+        yield f"Is {' and '.join(_with_article(base) for base in bases)}.\n"
     yield from _docstring(member)
     if _kind_of(member) == "enum":
         yield from _words(member)
@@ -108,6 +108,10 @@ def _class(member: griffe.Class) -> Iterator[str]:
     for method in (each for each in own if isinstance(each, griffe.Function)):
         if not method.name.startswith("_") or method.name in _SPECIAL_METHODS:
             yield from _function(method, "#####", owner=member.name)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} `{name}`"
 
 
 def _words(member: griffe.Class) -> Iterator[str]:
@@ -184,7 +188,7 @@ def _others(documented: griffe.Object, described: set[str]) -> Iterator[str]:
     if isinstance(documented, griffe.Class) and _kind_of(documented) == "dataclass":
         names = [f"`{name}`" for name in _defaults(documented) if name not in {"self", *described}]
         if names:
-            yield f"And {', '.join(names)}.\n"
+            yield f"Also {', '.join(names)}.\n"
 
 
 def _defaults(documented: griffe.Object) -> dict[str, str | griffe.Expr | None]:

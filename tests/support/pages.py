@@ -98,12 +98,13 @@ def _commands(text: str) -> list[str]:
 
 def _run_command(command: str, redis_url: str) -> str:
     """Run a command for Redis; of what would take too long or install something, show that it exists."""
-    program, *words = shlex.split(command, comments=True)
+    program, *words = shlex.split(command.replace("$REDIS_URL", redis_url), comments=True)
     if program == "redis-cli":
         if shutil.which(program) is None:
             message = "redis-cli is missing; Debian has it in the package redis-tools"
             (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
-        line = [program, "-e", "-u", redis_url, *words]  # -e: an error of the server is one of the program
+        assert words[:2] == ["-u", redis_url], 'say which server: redis-cli -u "$REDIS_URL"'
+        line = [program, "-e", *words]  # -e: an error of the server is one of the program
         done = subprocess.run(line, capture_output=True, text=True, timeout=10, check=True)
         assert done.stdout.strip(), command
         return done.stdout

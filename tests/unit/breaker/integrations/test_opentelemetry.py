@@ -10,7 +10,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
 
-from breaker import BreakerConfig, BreakerEvent, CallNotPermittedError, CircuitBreaker, EventKind, MemoryStore, State
+from breaker import (
+    BreakerConfig,
+    BreakerEvent,
+    CallNotPermittedError,
+    CircuitBreaker,
+    EventKind,
+    MemoryStore,
+    State,
+    sync,
+)
 from breaker.integrations.opentelemetry import add_span_event, set_span_attributes
 from tests.support.stores import ManualClock
 
@@ -111,6 +120,13 @@ async def test_a_breaker_can_be_described_in_the_span(traces: _Traces, breaker: 
         "breaker.state": "open",
         "breaker.generation": breaker.status.generation,
     }
+
+
+def test_a_breaker_of_threads_can_be_described_in_the_span(traces: _Traces) -> None:
+    """A worker's span tells of its circuit like any other."""
+    with traces.tracer.start_as_current_span("job"):
+        set_span_attributes(sync.CircuitBreaker("stripe:create_intent", sync.MemoryStore()))
+    assert dict(traces.last.attributes or {})["breaker.state"] == "closed"
 
 
 async def test_a_refusal_can_be_described_in_the_span(traces: _Traces, breaker: CircuitBreaker) -> None:
