@@ -118,9 +118,9 @@ class BreakerConfig:
             a second more than the call timeout, below which it cannot be.
         ramp_seconds: How long a circuit that has closed takes to let all of the traffic back, beginning with a tenth of
             it; 0 or more, and 0 lets all of it back at once.
-        consistency: Whether a replica answers from its own copy of the circuit. `mirrored` costs nothing on the healthy
-            path; its copy is behind by the time a message takes, or by the store's heartbeat and timeout together when a
-            connection dies silently.
+        consistency: Whether a replica answers from its own copy of the circuit. `mirrored` costs no command on the
+            healthy path; its copy is behind by the time that a message takes, or by the store's heartbeat and timeout
+            together when a connection dies silently.
         flush_seconds: How long a replica gathers successes for a rate before it reports them together; above 0.
         on_store_error: What happens while the store is away.
         idle_seconds: How long the store remembers a circuit that nobody uses; at least the cooldown and the lease
