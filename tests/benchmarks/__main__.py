@@ -1,6 +1,6 @@
 """What a guarded call costs, beside other breakers and bare commands, in one run on one machine: `make bench`.
 
-Prints the tables, and writes them to docs/bench.md and a picture of them to docs/bench.svg.
+Prints the tables, and writes them to docs/bench.md, a picture to docs/bench.svg, and the goals to docs/costs.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.benchmarks.memory import measure_keys
 from tests.benchmarks.ours import MIRRORED, RATE, ours
 from tests.benchmarks.peers import peers
 from tests.benchmarks.picture import draw
-from tests.benchmarks.report import show, write
+from tests.benchmarks.report import insert, show, write
 from tests.benchmarks.results import QUIET_CALLS, Results
 from tests.benchmarks.silence import measure_silence
 from tests.benchmarks.subjects import Subject
@@ -40,7 +40,7 @@ from tests.benchmarks.timing import ROUNDS, measure
 from tests.support.ports import free_port
 
 _DOCS = Path(__file__).parents[2] / "docs"
-_PAGE, _PICTURE = _DOCS / "bench.md", _DOCS / "bench.svg"
+_PAGE, _PICTURE, _COSTS = _DOCS / "bench.md", _DOCS / "bench.svg", _DOCS / "costs.md"
 
 # Opens one part of the run: shows it with its number of steps, yields what to call after each.
 Part = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -134,6 +134,7 @@ def main() -> None:
     shown = tables(results)
     show(shown)
     write(shown, _PAGE, _PICTURE)
+    insert(shown[0], _COSTS)
     draw(results.subjects, _PICTURE)
 
 

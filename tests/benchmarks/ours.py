@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
+import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,14 +21,17 @@ from breaker import (
     Consecutive,
     Consistency,
     FailureRate,
+    Listener,
     MemoryStore,
     State,
+    sync,
 )
-from tests.benchmarks.subjects import Room, Subject, subject, work
+from tests.benchmarks.subjects import Room, Subject, blocking_work, subject, work
 from tests.benchmarks.timing import Series
-from tests.benchmarks.watched import WatchedStore, trip
+from tests.benchmarks.watched import WatchedStore, WatchedThreadStore, trip
 
 MIRRORED = "breaker, mirrored"
+HEARD = "breaker, mirrored, with a listener"
 RATE = "breaker, mirrored, FailureRate"
 STRICT = "breaker, strict"
 PING = "one PING"
@@ -61,9 +66,11 @@ async def ours(url: str) -> AsyncIterator[list[Subject]]:
         unbounded = await stack.enter_async_context(_store_client(url))
         evalsha = await _evalsha_of_a_call(url)
         mirrored, mirrored_open = await _pair("mirrored", store, Consistency.MIRRORED)
-        rate, rate_open = await _pair("rate", store, Consistency.MIRRORED, _RATE, _RATE_AT_ONCE)
+        rate, rate_open = await _pair("rate", store, Consistency.MIRRORED, _RATE, trips_at_once=_RATE_AT_ONCE)
         strict, strict_open = await _pair("strict", store, Consistency.STRICT)
         memory, memory_open = await _pair("memory", MemoryStore(), Consistency.STRICT)
+        heard, heard_open = await _pair("heard", store, Consistency.MIRRORED, listeners=[lambda _: None])
+        threads, threads_open = await _thread_pair(url, mirrored.name, mirrored_open.name, stack)
         yield [
             Subject("no breaker", Room.NONE, Series(work)),
             Subject(WAITS, Room.NONE, Series(_wait)),
@@ -74,14 +81,16 @@ async def ours(url: str) -> AsyncIterator[list[Subject]]:
             _ours(STRICT, strict(work), strict_open(work)),
             _ours("breaker, in memory", memory(work), memory_open(work), Room.PROCESS),
             _ours(MIRRORED, mirrored(work), mirrored_open(work)),
+            _ours(HEARD, heard(work), heard_open(work)),
+            _ours("breaker, mirrored (threads)", threads(blocking_work), threads_open(blocking_work), blocking=True),
             _ours("breaker, mirrored, by call()", partial(mirrored.call, work), partial(mirrored_open.call, work)),
             _ours(RATE, rate(work), rate_open(work)),
             Subject(WAITS_MIRRORED, Room.REDIS, Series(mirrored(_wait)), ours=True),
         ]
 
 
-def _ours(name: str, closed: Any, refused: Any, room: Room = Room.REDIS) -> Subject:
-    return subject(name, room, closed, refused, CallNotPermittedError, ours=True)
+def _ours(name: str, closed: Any, refused: Any, room: Room = Room.REDIS, *, blocking: bool = False) -> Subject:
+    return subject(name, room, closed, refused, CallNotPermittedError, blocking=blocking, ours=True)
 
 
 async def _pair(
@@ -89,16 +98,36 @@ async def _pair(
     store: WatchedStore | MemoryStore,
     consistency: Consistency,
     policy: Consecutive | FailureRate | None = None,
+    *,
     trips_at_once: Consecutive | FailureRate | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> tuple[CircuitBreaker, CircuitBreaker]:
     """Make a circuit that is closed and one that is open, and wait for their copies if they have any."""
-    closed = CircuitBreaker(f"{name}-closed", store, config(consistency, policy))
-    opened = CircuitBreaker(f"{name}-open", store, config(consistency, trips_at_once or Consecutive(1)))
+    closed = CircuitBreaker(f"{name}-closed", store, config(consistency, policy), listeners=listeners)
+    trips = config(consistency, trips_at_once or Consecutive(1))
+    opened = CircuitBreaker(f"{name}-open", store, trips, listeners=listeners)
     await closed.call(work)
     await trip(opened)
     if consistency is Consistency.MIRRORED and isinstance(store, WatchedStore):
         await store.until(closed.name, State.CLOSED)
         await store.until(opened.name, State.OPEN)
+    return closed, opened
+
+
+async def _thread_pair(
+    url: str, closed_name: str, open_name: str, stack: AsyncExitStack
+) -> tuple[sync.CircuitBreaker, sync.CircuitBreaker]:
+    """Guard two circuits of tasks in threads as well, and wait for the copies."""
+    client = stack.enter_context(redis.Redis.from_url(url, socket_timeout=PATIENT["timeout_seconds"]))
+    store = WatchedThreadStore(client, **PATIENT)
+    stack.callback(store.close)
+    closed = sync.CircuitBreaker(closed_name, store, config(Consistency.MIRRORED))
+    opened = sync.CircuitBreaker(open_name, store, config(Consistency.MIRRORED, Consecutive(1)))
+    closed.call(blocking_work)
+    with contextlib.suppress(CallNotPermittedError):
+        opened.call(blocking_work)
+    await store.until(closed_name, State.CLOSED)
+    await store.until(open_name, State.OPEN)
     return closed, opened
 
 

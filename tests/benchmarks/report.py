@@ -16,11 +16,15 @@ _WIDTH = 120
 
 _PREAMBLE = """\
 `make bench` wrote this page and its picture ({machine}; the server and every replica on that one machine).
-Microseconds belong to it; read the ratios, which are medians over rounds in which every row takes its turn. Rows of
-this library, and goals that are not met, are bold. Breakers are used as their decorators, those without asyncio as
-ordinary functions; the bare EVALSHA is the very command that a strict call sends, over the driver as it comes. Trips
-and messages are undisturbed if, until all had seen them, the host of this virtual machine took no processor time away
-from it (what the kernel calls stolen): what it takes is longer than a trip, and nothing that a breaker could mend."""
+Microseconds belong to it; read the ratios. Every row takes its turn in every round, and a ratio is the median of what
+the rounds gave, so it need not be that of the two medians beside it. Rows of this library, and goals that are not met,
+are bold. Breakers are used as their decorators, those without asyncio as ordinary functions; the bare EVALSHA is the
+very command that a strict call sends, over the driver as it comes. A trip or a message is undisturbed if the host of
+this virtual machine took no processor time away from it (what the kernel calls stolen) until all had seen it: such a
+pause is longer than a trip, and nothing that a breaker could mend. The rows below show both."""
+
+# Where another page shows the first table.
+_BEGINS, _ENDS = "<!-- make bench writes from here -->", "<!-- to here -->"
 
 
 def machine() -> str:
@@ -53,6 +57,14 @@ def write(tables: list[Table], path: Path, picture: Path) -> None:
     for table in tables:
         parts += [f"## {table.title}", _markdown(table)]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def insert(table: Table, path: Path) -> None:
+    """Bring a table on another page up to date."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(_BEGINS)
+    _, mark, after = rest.partition(_ENDS)
+    assert mark, f"{path.name} has no place for a table"
+    path.write_text(f"{before}{_BEGINS}\n\n{_markdown(table)}\n\n{_ENDS}{after}", encoding="utf-8")
 
 
 def _markdown(table: Table) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.benchmarks.fleet import REPLICAS, Many, Trips
-from tests.benchmarks.ours import EVALSHA, EVALSHA_UNBOUNDED, MIRRORED, STRICT, WAITS, WAITS_MIRRORED
+from tests.benchmarks.ours import EVALSHA, EVALSHA_UNBOUNDED, HEARD, MIRRORED, STRICT, WAITS, WAITS_MIRRORED
 from tests.benchmarks.peers import YARDSTICK
 from tests.benchmarks.silence import BOUND_SECONDS
 from tests.benchmarks.subjects import Subject
@@ -95,6 +95,7 @@ class Results:
         """Numbers that no goal is set for, and that a reader will ask for."""
         return [
             (f"closed, strict: ratio to {EVALSHA_UNBOUNDED}", self.ratio(STRICT, EVALSHA_UNBOUNDED)),
+            ("closed, mirrored, with a listener: ratio to one without", self.ratio(HEARD, MIRRORED)),
             ("closed, mirrored, a call that waits once: ratio to no breaker", self.ratio(WAITS_MIRRORED, WAITS)),
             (f"closed, mirrored, FailureRate: commands in {QUIET_CALLS:,} calls made at once", self.rate_commands),
         ]

@@ -57,7 +57,11 @@ def _goals(results: Results) -> Table:
     for goal in results.goals():
         unit = f" {goal.unit}" if goal.unit else ""
         verdict = "met" if goal.met else "missed"
-        table.add(goal.what, number(goal.measured) + unit, number(goal.limit) + unit, verdict, marked=not goal.met)
+        # As many digits as it takes to see on which side of the limit it is.
+        found, most = number(goal.measured), number(goal.limit)
+        if found == most:
+            found = f"{goal.measured:.4g}"
+        table.add(goal.what, found + unit, most + unit, verdict, marked=not goal.met)
     for what, measured in results.asides():
         table.add(what, number(measured), "", "")
     return table
@@ -104,9 +108,9 @@ def _fleet(results: Results) -> Table:
         ("- disturbed ones as well", len(messages.last_of_all), messages.last_of_all),
     ):
         parts = " / ".join(number(percentile(delays, share)) for share in (0.5, 0.99, 1.0))
-        table.add(f"{what}: p50 / p99 / most of {count:,}", f"{parts} ms")
+        table.add(f"{what}: p50 / p99 / max of {count:,}", f"{parts} ms")
     relied = f"{number(percentile(silence, 0.5))} / {number(silence[-1])} s"
-    table.add(f"from a connection's silent death to asking Redis again: p50 / most of {len(silence)}", relied)
+    table.add(f"from a connection's silent death to asking Redis again: p50 / max of {len(silence)}", relied)
     table.add(f"commands in a second of {IDLE_REPLICAS} idle replicas", number(results.idle_commands))
     for state, taken in results.key_bytes.items():
         table.add(f"memory of one circuit's keys in Redis, {state}", f"{taken:,} B")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import redis.asyncio
 
-from breaker import CallNotPermittedError, CircuitBreaker, RedisStore, State, View
+from breaker import CallNotPermittedError, CircuitBreaker, RedisStore, State, View, sync
 from tests.benchmarks.subjects import DependencyError, fail
 
 _PATIENCE_SECONDS = 20.0
@@ -56,6 +57,29 @@ class WatchedStore(RedisStore):
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while (view := self.views.get(name)) is None or view.state is not state:
                 await self.arrival()
+
+
+class WatchedThreadStore(sync.RedisStore):
+    """The same for threads."""
+
+    def follow(self, name: str, see: Callable[[View | None], None]) -> None:
+        """Follow a circuit, and take note of its state."""
+
+        def watch(view: View | None) -> None:
+            see(view)
+            self._states[name] = None if view is None else view.state
+
+        super().follow(name, watch)
+
+    async def until(self, name: str, state: State) -> None:
+        """Wait until this store's copy of a circuit is fresh and in this state."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while self._states.get(name) is not state:  # noqa: ASYNC110 - moved by a thread
+                await asyncio.sleep(0.001)
+
+    @cached_property
+    def _states(self) -> dict[str, State | None]:
+        return {}
 
 
 async def trip(breaker: CircuitBreaker) -> None:

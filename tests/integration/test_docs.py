@@ -12,13 +12,16 @@ from breaker._wire import KeySpace
 from tests.support.api_reference import PAGE, reference
 from tests.support.pages import ROOT, blocks_of, run_page
 
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide", "from-pybreaker", "sharing", "costs")]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide", "from-pybreaker", "sharing", "costs", "operations")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 async def test_a_page_does_what_it_says(page: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every program and every command of a page runs, in order, and prints what the page shows."""
     monkeypatch.setenv("REDIS_URL", redis_url)
+    store = RedisStore.from_url(redis_url)
+    await store.control("stripe:create_intent", Override(mode=None, reason="to be looked at", actor="test"))
+    await store.aclose()
     shown = sum(block.language in {"python", "console"} for block in blocks_of(page))
     assert await run_page(page, redis_url) == shown
 
