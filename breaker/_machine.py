@@ -44,7 +44,7 @@ def acquire(
     is_healthy = shown.state is State.CLOSED and shown.mode is Mode.AUTO and not limits.ramp_ms
     if is_healthy or shown.mode is Mode.FORCED_CLOSED:
         # What follows would say the same of a healthy circuit, at ten times the cost.
-        return record, _permitted(record, reporting(shown, limits) if is_healthy else Reporting.NOTHING)
+        return record, _permitted(record, now_ms, reporting(shown, limits) if is_healthy else Reporting.NOTHING)
     transition = None
     may_probe = may_probe and shown.mode is not Mode.FORCED_OPEN
     if may_probe and shown.state is State.OPEN and now_ms >= shown.retry_at_ms:
@@ -53,7 +53,7 @@ def acquire(
         transition = Transition.HALF_OPENED
     half_open = record.shown.state is State.HALF_OPEN
     if may_probe and half_open and record.probes.get(permit_id, 0) > now_ms:
-        return record, _permitted(record, Reporting.ALL)
+        return record, _permitted(record, now_ms, Reporting.ALL)
     refused = refusal(view(record, now_ms), limits, may_probe=may_probe) or _held_back(
         record, permit_id, limits, now_ms
     )
@@ -62,11 +62,11 @@ def acquire(
     live = {token: deadline for token, deadline in record.probes.items() if deadline > now_ms}
     if may_probe and half_open and len(live) < limits.probe_limit:
         record = changed(replace(record, probes={**live, permit_id: now_ms + limits.lease_ms}))
-        return record, _permitted(record, Reporting.ALL, transition)
+        return record, _permitted(record, now_ms, Reporting.ALL, transition)
     if record.shown.state is not State.CLOSED:
         # Metrics only: what the machine would refuse goes through, and stays out of its counts.
-        return record, _permitted(record, Reporting.NOTHING)
-    return record, _permitted(record, reporting(record.shown, limits))
+        return record, _permitted(record, now_ms, Reporting.NOTHING)
+    return record, _permitted(record, now_ms, reporting(record.shown, limits))
 
 
 def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | None:
@@ -79,7 +79,7 @@ def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | 
     """
     if seen.mode is Mode.FORCED_OPEN:
         # Without an end the mode gives no moment to come back at; the cooldown is as good a pause as any.
-        rest_ms = seen.mode_until_ms - seen.now_ms if seen.mode_until_ms else limits.cooldown_ms
+        rest_ms = _mode_rest_ms(seen, seen.now_ms) or limits.cooldown_ms
         reason = Reason.FORCED_OPEN
     elif seen.mode is not Mode.AUTO:
         return None
@@ -93,7 +93,8 @@ def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | 
         reason = Reason.PROBING
     else:
         return None
-    return Refused(seen.state, seen.generation, seen.mode, reason, rest_ms, seen.last_error)
+    mode_rest_ms = _mode_rest_ms(seen, seen.now_ms)
+    return Refused(seen.state, seen.generation, seen.mode, reason, rest_ms, seen.last_error, mode_rest_ms)
 
 
 def reporting(seen: View, limits: Limits) -> Reporting:
@@ -277,9 +278,15 @@ def _mode_expired(record: Record, now_ms: int) -> bool:
     return 0 < record.shown.mode_until_ms <= now_ms
 
 
-def _permitted(record: Record, what: Reporting, transition: Transition | None = None) -> Permitted:
+def _mode_rest_ms(shown: View, now_ms: int) -> int:
+    """Tell for how much longer an operator's mode holds; 0 when it has no end, or there is none."""
+    return shown.mode_until_ms - now_ms if shown.mode is not Mode.AUTO and shown.mode_until_ms else 0
+
+
+def _permitted(record: Record, now_ms: int, what: Reporting, transition: Transition | None = None) -> Permitted:
     shown = record.shown
-    return Permitted(shown.state, shown.generation, shown.mode, what, transition)
+    rest_ms = _mode_rest_ms(shown, now_ms)
+    return Permitted(shown.state, shown.generation, shown.mode, what, transition, rest_ms)
 
 
 def _recorded(record: Record, transition: Transition | None = None, *, applied: bool = True) -> Recorded:

@@ -120,6 +120,7 @@ class Permitted:
         mode: The operator's mode in force.
         reporting: Which outcomes are to be reported.
         transition: `HALF_OPENED` for the call that found the cooldown over.
+        mode_rest_ms: For how much longer the mode holds; 0 when it has no end, and in `AUTO`.
     """
 
     state: State
@@ -127,6 +128,7 @@ class Permitted:
     mode: Mode
     reporting: Reporting
     transition: Transition | None = None
+    mode_rest_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Refused:
         reason: Why.
         retry_after_ms: When asking again makes sense: the rest of the cooldown, of a lease, of the ramp or of the mode.
         last_error: The class of the last failure that was counted.
+        mode_rest_ms: For how much longer the mode holds; 0 when it has no end, and in `AUTO`.
     """
 
     state: State
@@ -148,6 +151,7 @@ class Refused:
     reason: Reason
     retry_after_ms: int
     last_error: str
+    mode_rest_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

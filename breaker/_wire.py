@@ -127,11 +127,13 @@ def acquired(reply: Sequence[Any]) -> Permitted | Refused:
     """Read the reply of `acquire.lua`."""
     # On the path of every strict call, so the words are looked up rather than made: an enumeration's call costs more.
     match _texts(reply):
-        case ["permitted", state, generation, mode, reporting, transition, _]:
+        case ["permitted", state, generation, mode, mode_rest_ms, reporting, transition, _]:
             moved = Transition(transition) if transition else None
-            return Permitted(_STATES[state], generation, _MODES[mode], _REPORTING[reporting], moved)
-        case ["refused", state, generation, mode, reason, retry_after_ms, last_error, _]:
-            return Refused(State(state), generation, Mode(mode), Reason(reason), retry_after_ms, last_error)
+            return Permitted(_STATES[state], generation, _MODES[mode], _REPORTING[reporting], moved, mode_rest_ms)
+        case ["refused", state, generation, mode, mode_rest_ms, reason, retry_after_ms, last_error, _]:
+            return Refused(
+                State(state), generation, Mode(mode), Reason(reason), retry_after_ms, last_error, mode_rest_ms
+            )
         case other:
             raise _not_understood("acquire", other)
 

@@ -10,8 +10,9 @@
 -- ARGV[3] may_probe: 1, or 0 for who leaves probing to others
 -- ARGV[4] config: the limits as text
 -- Replies
---   permitted, state, generation, mode, reporting, transition or nil, created (1 or 0)
---   refused, state, generation, mode, reason, retry_after_ms, last_error, created (1 or 0)
+--   permitted, state, generation, mode, mode_rest_ms, reporting, transition or nil, created (1 or 0)
+--   refused, state, generation, mode, mode_rest_ms, reason, retry_after_ms, last_error, created (1 or 0)
+-- where mode_rest_ms tells for how much longer an operator's mode holds, 0 when it has no end or there is none
 -- Cost: closed, two HMGET, one PTTL; otherwise O(log probes) and one message for each change.
 -- @include _now
 -- @include _limits
@@ -40,15 +41,19 @@ else
   end
 end
 
+local mode_rest_ms = record.mode ~= 'auto' and record.mode_until_ms > 0 and record.mode_until_ms - now_ms or 0
+
 local function permitted(reporting, transition)
-  return { 'permitted', record.state, record.generation, record.mode, reporting, transition or false, created }
+  return { 'permitted', record.state, record.generation, record.mode, mode_rest_ms, reporting, transition or false,
+    created }
 end
 
 local function refused(reason, retry_after_ms)
   if record.mode == 'metrics_only' then
     return permitted('nothing')
   end
-  return { 'refused', record.state, record.generation, record.mode, reason, retry_after_ms, record.last_error, created }
+  return { 'refused', record.state, record.generation, record.mode, mode_rest_ms, reason, retry_after_ms,
+    record.last_error, created }
 end
 
 -- Calls keep a circuit alive, but one write in half a lifetime does for that.
@@ -58,7 +63,7 @@ if left_ms >= 0 and left_ms < limits.idle_ms / 2 then
 end
 
 if record.mode == 'forced_open' then
-  return refused('forced_open', record.mode_until_ms > 0 and record.mode_until_ms - now_ms or limits.cooldown_ms)
+  return refused('forced_open', mode_rest_ms > 0 and mode_rest_ms or limits.cooldown_ms)
 end
 if record.mode == 'forced_closed' then
   return permitted('nothing')
