@@ -106,7 +106,8 @@ def ramp_rest_ms(seen: View, limits: Limits) -> int:
     """Tell for how much longer a circuit lets only a part of the traffic through."""
     if seen.state is not State.CLOSED or seen.mode is not Mode.AUTO or not seen.closed_at_ms:
         return 0
-    return max(0, seen.closed_at_ms + limits.ramp_ms - seen.now_ms)
+    # A clock that was set back since the close makes no ramp longer, and none where there is none.
+    return min(max(0, seen.closed_at_ms + limits.ramp_ms - seen.now_ms), limits.ramp_ms)
 
 
 def report(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
@@ -164,7 +165,8 @@ def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) ->
     if in_force.minimum_reporters > 1 and len(record.reporters) < in_force.minimum_reporters:
         reason = ""
     if reason or told.open_for_ms:
-        flapping = shown.closed_at_ms and now_ms - shown.closed_at_ms < in_force.stable_ms
+        # A close that seems to lie in the future, since the clock was set back, is one of just now.
+        flapping = shown.closed_at_ms and max(0, now_ms - shown.closed_at_ms) < in_force.stable_ms
         reopens = shown.reopens + 1 if flapping else 0
         failures = changes.get("failures", record.shown.failures)
         record = opened(

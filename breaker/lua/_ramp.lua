@@ -14,8 +14,12 @@ end
 
 -- Returns for how much longer the ramp lasts if it holds this permit back, or nil.
 local function held_back(record, limits, permit_id, now_ms)
-  local rest_ms = record.closed_at_ms > 0 and record.closed_at_ms + limits.ramp_ms - now_ms or 0
-  if rest_ms <= 0 or record.mode ~= 'auto' then
+  if limits.ramp_ms == 0 or record.closed_at_ms == 0 or record.mode ~= 'auto' then
+    return nil
+  end
+  -- A clock that was set back since the close makes no ramp longer.
+  local rest_ms = math.min(record.closed_at_ms + limits.ramp_ms - now_ms, limits.ramp_ms)
+  if rest_ms <= 0 then
     return nil
   end
   local share = math.max((limits.ramp_ms - rest_ms) / limits.ramp_ms, RAMP_BEGINS_AT)

@@ -92,8 +92,8 @@ if may_probe then
   if tonumber(redis.call('ZSCORE', keys.probes, permit_id) or 0) > now_ms then
     return permitted('all', transition)
   end
-  redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)
-  if redis.call('ZCARD', keys.probes) < limits.probe_limit then
+  if redis.call('ZCOUNT', keys.probes, '(' .. now_ms, '+inf') < limits.probe_limit then
+    redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)
     redis.call('ZADD', keys.probes, now_ms + limits.lease_ms, permit_id)
     change(keys, record, {}, now_ms, limits.idle_ms)
     return permitted('all', transition)

@@ -145,6 +145,18 @@ async def test_without_a_memory_every_trip_begins_anew(circuit: Circuit) -> None
         await circuit.recover()
 
 
+async def test_without_a_memory_a_clock_that_was_set_back_remembers_nothing(
+    circuit: Circuit, clock: ManualClock
+) -> None:
+    """A close that seems to lie in the future is forgotten like any other where nothing is to be remembered."""
+    circuit.configure(cooldown_multiplier=2, stable_after_seconds=0)
+    await circuit.fail(3)
+    await circuit.recover()
+    clock.advance(-10)
+    await circuit.fail(3)
+    assert (await _cooldown_ms(circuit), (await circuit.view()).reopens) == (30_000, 0)
+
+
 async def test_the_memory_counts_from_the_last_close(circuit: Circuit, clock: ManualClock) -> None:
     """Each close begins the time anew in which a trip counts as flapping."""
     circuit.configure(cooldown_multiplier=2)

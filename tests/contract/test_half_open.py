@@ -59,6 +59,21 @@ async def test_a_silent_prober_is_replaced_when_its_lease_lapses(recovering: Cir
     await recovering.permit()
 
 
+async def test_a_refusal_leaves_lapsed_leases_alone(circuit: Circuit, clock: ManualClock) -> None:
+    """Whoever is refused writes nothing: what a clock that is set back brings to life again is still there."""
+    circuit.configure(probe_limit=2)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    await circuit.permit()
+    clock.advance(1)
+    await circuit.permit()
+    clock.advance(4)
+    circuit.configure(probe_limit=1)
+    await circuit.refusal()
+    clock.advance(-0.001)
+    assert (await circuit.view()).probes_out == 2
+
+
 async def test_refused_callers_do_not_extend_the_lease(recovering: Circuit, clock: ManualClock) -> None:
     """However many ask meanwhile, the lease lapses when it was going to."""
     await recovering.permit()

@@ -62,8 +62,8 @@ MISTAKES = (
     Mistake(
         name="lapsed leases keep their place",
         script="acquire",
-        right="redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)\n",
-        wrong="",
+        right="redis.call('ZCOUNT', keys.probes, '(' .. now_ms, '+inf')",
+        wrong="redis.call('ZCARD', keys.probes)",
         broken="asking was refused where it had to be permitted",
         leads_to="time and healthy newcomers do not close the circuit",
     ),
@@ -77,8 +77,8 @@ MISTAKES = (
     Mistake(
         name="a probe too many",
         script="acquire",
-        right="redis.call('ZCARD', keys.probes) < limits.probe_limit",
-        wrong="redis.call('ZCARD', keys.probes) <= limits.probe_limit",
+        right="'+inf') < limits.probe_limit",
+        wrong="'+inf') <= limits.probe_limit",
         broken="asking was permitted where it had to be refused",
         leads_to="3 probes are out",
     ),

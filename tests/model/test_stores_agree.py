@@ -92,6 +92,11 @@ class Circuit(RuleBasedStateMachine):
         for clock in self.clocks.values():
             clock.advance(seconds)
 
+    @rule(seconds=st.sampled_from([0.001, 0.4, 2.0, 6.0, 3600.0]))
+    def clock_is_set_back(self, seconds: float) -> None:
+        """As when a server corrects its clock, or one that is behind is promoted."""
+        self.time_passes(-seconds)
+
     @rule(
         permit_id=st.sampled_from(_PERMIT_IDS),
         replica_id=st.sampled_from(_REPLICAS),
@@ -141,6 +146,17 @@ class Circuit(RuleBasedStateMachine):
         self.ask("record", "c", told, self.limits)
         if drop:
             del self.permits[permit_id]
+
+    @rule()
+    def an_outage_comes_and_goes(self) -> None:
+        """The circuit opens and its probe succeeds, or whatever else comes of it now: single steps get there rarely."""
+        for outcome, open_for_ms in ((Outcome.FAILURE, 700), (Outcome.SUCCESS, 0)):
+            reply = self.ask("acquire", "c", "outage", self.limits, "replica-1")
+            told = Report(
+                permit_id="outage", generation=reply.generation, outcome=outcome, error="Boom", open_for_ms=open_for_ms
+            )
+            self.ask("record", "c", told, self.limits)
+            self.time_passes(0.7)
 
     @precondition(lambda self: self.permits)
     @rule(data=st.data(), calls=st.integers(0, 5), failures=st.integers(0, 2))
