@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 from breaker import _wire
+from breaker._errors import ScriptError, StoreUnavailableError
 from breaker._subscription import Subscription
 from breaker._topology import Client, Subscriptions
-from breaker._types import View
+from breaker._types import Mode, View
 
 _log = logging.getLogger("breaker")
 
 _PAUSE_SECONDS = 1.0
 
-# How often each circuit of a Cluster is read again: its nodes pass messages on without acknowledgement.
+# How often a circuit is read again of which a change may go unnoticed.
 _REREAD_SECONDS = 10.0
 
 # A replica with thousands of circuits reads them all when it connects; more at a time would only wait for each other.
@@ -30,8 +31,7 @@ class RedisFeed:
     One connection carries the messages of all circuits. It is asked for a sign of life once in a heartbeat; when none
     comes within the store's timeout, or the connection breaks, every follower is told that its view is no longer kept
     fresh. So a view is stale by the time that a message takes, or, when a connection dies silently, by at most the
-    heartbeat and the timeout. The nodes of a Cluster may lose a message, so there each circuit is also read every ten
-    seconds.
+    heartbeat and the timeout. Where a change may send no message, each circuit is also read every ten seconds.
 
     Args:
         client: The client whose server publishes.
@@ -61,23 +61,35 @@ class RedisFeed:
         self._new = asyncio.Event()
         # Channels of which there was no message yet since they were subscribed to.
         self._unheard: set[str] = set()
+        self._in_a_mode: set[str] = set()
+        self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
 
     def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
-        """Tell a follower of every view of a circuit from now on, and of None when they stop arriving."""
+        """Tell a follower of every view of a circuit from now on, and of None when they stop arriving.
+
+        Whoever follows already is told what is there now.
+        """
         self._names[channel] = name
-        self._followers.setdefault(channel, []).append(see)
+        followers = self._followers.setdefault(channel, [])
+        if see not in followers:
+            followers.append(see)
         self._newly_followed.add(channel)
         self._new.set()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # Not in the context of the call that was the first: its trace has no part in this.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+
+    def reconnect(self) -> None:
+        """Give the connection up for a new one: it leads to a server that is not the right one any more."""
+        if self._subscription is not None:
+            self._subscription.connection_lost(ConnectionError("the server is not the primary any more"))
 
     async def aclose(self) -> None:
         """Stop, and tell every follower."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         # A cancellation that meets the task group while it gives up is lost in CPython 3.11 and 3.12: it is looked for.
@@ -105,20 +117,24 @@ class RedisFeed:
                     kind, channel = reply[:2]
                     if kind == "message":
                         self._unheard.discard(channel)
-                        self._tell(channel, _wire.told(reply[2]))
-                    elif kind == "subscribe":
-                        self._unheard.add(channel)
-                        tasks.create_task(self._begin(channel, reads))
+                        if self._take(channel, reply[2]):
+                            return
+                    elif kind != "subscribe":
+                        return
+                    self._unheard.add(channel)
+                    tasks.create_task(self._begin(channel, reads))
 
-                subscription = Subscription(connection, hear)
+                subscription = self._subscription = Subscription(connection, hear)
+                # Reads would all be turned away while a store that has come back counts as away.
+                await self._recover()
                 self._newly_followed.update(self._followers)
                 self._new.set()
                 tasks.create_task(self._follow_new(subscription))
                 tasks.create_task(self._watch(subscription))
-                if self._subscriptions.may_lose:
-                    tasks.create_task(self._reread())
+                tasks.create_task(self._reread())
                 await subscription.until_lost()
         finally:
+            self._subscription = None
             await connection.disconnect(nowait=True)
 
     async def _follow_new(self, subscription: Subscription) -> None:
@@ -145,7 +161,10 @@ class RedisFeed:
         """Read a circuit whose messages arrive from now on, unless one has told all of it."""
         while channel in self._unheard:
             async with reads:
-                view = await self._snapshot(self._names[channel])
+                try:
+                    view = await self._snapshot(self._names[channel])
+                except StoreUnavailableError:
+                    view = None  # What is wrong with one circuit takes nothing from the others.
             if view is not None:
                 self._tell(channel, view)
                 return
@@ -153,19 +172,41 @@ class RedisFeed:
             await asyncio.sleep(self._heartbeat_seconds)
 
     async def _reread(self) -> None:
-        """Bound how old a copy can become where a message may be lost unnoticed."""
+        """Bound how old a copy can become where nothing else does.
+
+        A message may be lost between the nodes of a Cluster; and a circuit that was deleted in an operator's mode sends
+        none, while calls that the mode lets through or refuses never ask.
+        """
         while True:
             await asyncio.sleep(_REREAD_SECONDS)
-            for channel in [*self._followers]:
+            for channel in [*self._followers] if self._subscriptions.may_lose else [*self._in_a_mode]:
                 self._unheard.add(channel)
-                view = await self._snapshot(self._names[channel])
+                try:
+                    view = await self._snapshot(self._names[channel])
+                except StoreUnavailableError:
+                    continue
                 # What a message told meanwhile is newer. Otherwise this counts even if it looks older: a failover may
                 # have rolled the circuit back, behind a connection that did not break.
                 if channel in self._unheard:
                     self._tell(channel, None)
                     self._tell(channel, view)
 
+    def _take(self, channel: str, message: str) -> bool:
+        """Tell of a message; False when it cannot be read, so that the circuit has to be."""
+        try:
+            view = _wire.told(message)
+        except ScriptError as error:
+            _log.debug("a message cannot be read: %s", error)
+            self._tell(channel, None)
+            return False
+        self._tell(channel, view)
+        return True
+
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""
+        if view is None or view.mode is Mode.AUTO:
+            self._in_a_mode.discard(channel)
+        else:
+            self._in_a_mode.add(channel)
         for see in self._followers[channel]:
             see(view)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Self
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from breaker import _wire
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
@@ -15,7 +15,7 @@ from breaker._limits import Limits
 from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script
 from breaker._store_guard import StoreGuard
-from breaker._topology import Client, close, connect, parse
+from breaker._topology import Client, close, connect, drop_idle_connections, parse
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
 
 # Scripts take microseconds, so a few connections carry thousands of calls a second, and the first burst after a start
@@ -184,7 +184,12 @@ class RedisStore:
             except NoScriptError:
                 # The cache was flushed, or a replica that never saw the script was promoted.
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
+        except ReadOnlyError:
+            # The primary has become a replica, and its connections have stayed. A new one may lead to its successor.
+            await drop_idle_connections(self._client)
+            self._feed.reconnect()
+            raise
         except ResponseError as error:
-            if str(error).startswith("BREAKER"):
+            if _wire.concerns_one_circuit(error):
                 raise ScriptError(str(error)) from error
             raise

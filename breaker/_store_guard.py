@@ -72,6 +72,7 @@ class StoreGuard(Presence):
         try:
             reply = await self._deadlines.bound(self._in_turn(command))
         except ScriptError:
+            self.note_answer()  # It is there, and what is wrong is one circuit.
             raise
         except Exception as error:
             # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.

@@ -154,6 +154,12 @@ async def close(client: Client) -> None:
         await client.connection_pool.sentinel_manager.aclose()
 
 
+async def drop_idle_connections(client: Client) -> None:
+    """Close what is not in use, so that the next command connects anew; a Cluster's client finds its way by itself."""
+    if not isinstance(client, RedisCluster):
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
 class _Sentinels(Sentinel):
     """Sentinels that several tasks may ask at once."""
 

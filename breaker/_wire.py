@@ -183,6 +183,12 @@ def told(message: str) -> View:
     return view_of(fields)
 
 
+def concerns_one_circuit(error: Exception) -> bool:
+    """Tell whether what a server refuses is the fault of one circuit's keys or of a script, and not of the server."""
+    text = str(error)
+    return text.startswith(("BREAKER", "WRONGTYPE")) or "user_script" in text
+
+
 def view_of(fields: Mapping[str, str]) -> View:
     """Read a circuit from its fields, as replies and messages carry them; a message leaves out what is blank."""
     # Fields of a newer version are left out rather than refused: during a rolling deploy both versions read.

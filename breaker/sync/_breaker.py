@@ -13,8 +13,9 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from breaker._circuit import Call, Circuit, Issuer
-from breaker._config import BreakerConfig, Consecutive, Consistency
+from breaker._call import Call, Issuer
+from breaker._circuit import Circuit
+from breaker._config import BreakerConfig, Consecutive
 from breaker._errors import CallNotPermittedError, CallTimeoutError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
@@ -109,7 +110,6 @@ class CircuitBreaker:
             self._store,
             self._judge,
             turn,
-            follows=self._config.consistency is Consistency.MIRRORED,
             probe=None if self._probe is None else self._make_probe,
         )
         timers = self._store.timers

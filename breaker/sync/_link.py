@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from breaker._circuit import Call, Circuit, Issuer
-from breaker._errors import CallNotPermittedError, StoreUnavailableError
+from breaker._call import Call, Issuer
+from breaker._circuit import Circuit
+from breaker._errors import CallNotPermittedError, ScriptError, StoreUnavailableError
 from breaker._judge import Judge, Verdict
-from breaker._types import Outcome, Recorded, Report, View
+from breaker._types import Outcome, Recorded, Report, Reporting, View
 from breaker.sync._store import Store
 from breaker.sync._timers import started
 from breaker.sync._turn import Turn
@@ -31,7 +32,6 @@ class Link:
         store: Where the circuit lives.
         judge: Says what a call's end means.
         turn: Lets one thread at a time at the circuit; nobody waits for the store in it.
-        follows: Whether the store is to tell of changes.
         probe: Makes a call with the permit it is given, once the cooldown has passed, so that no caller is the probe.
     """
 
@@ -42,7 +42,6 @@ class Link:
         judge: Judge,
         turn: Turn,
         *,
-        follows: bool,
         probe: Callable[[Call], None] | None,
     ) -> None:
         self.turn = turn
@@ -50,7 +49,6 @@ class Link:
         self._store = store
         self._timers = store.timers
         self._judge = judge
-        self._must_follow = follows
         self._probe = probe
         self._is_looked_after = False
         self._flushes = False
@@ -74,8 +72,8 @@ class Link:
             report = self._circuit.settle(call, verdict, word)
         self._flush_later()
         if report is None:
-            return
-        if call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
+            self._look_after()
+        elif call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
             self._send_later(report)
         else:
             # Waited for, so that the failure that trips has tripped the fleet before its caller is answered.
@@ -88,7 +86,7 @@ class Link:
         self._flush_later()
         if report is not None:
             self._send_later(report)
-        return report is not None
+        return call.permit.reporting is Reporting.ALL
 
     def peek(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused now."""
@@ -110,32 +108,34 @@ class Link:
         self._send_unsent()
 
     def _ask(self, *, may_probe: bool) -> Call:
-        circuit = self._circuit
+        circuit, in_background = self._circuit, may_probe and self._probe is not None
         self._follow()
-        permit_id = next(circuit.permit_ids)
+        permit_id, asked_at = next(circuit.permit_ids), circuit.mirror.newest
         try:
             reply = self._store.acquire(
                 circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
             )
         except Exception as error:
-            if not isinstance(error, StoreUnavailableError):
-                _log.exception("%s: the store failed in a way that it should not", circuit.name)
-            with self.turn:
-                return circuit.unanswered(permit_id)
+            try:
+                with self.turn:
+                    self._failed(error)
+                    return circuit.unanswered(permit_id, in_background=in_background)
+            finally:
+                self._look_after()
         except BaseException:
             # Interrupted. The script may have run and given this call a probe's place, whose answer nobody waits for.
-            self._send_later(circuit.given_back_unseen(permit_id))
+            self._send_later(circuit.reports.given_back_unseen(permit_id))
             raise
         try:
             with self.turn:
-                return circuit.answered(permit_id, reply)
+                return circuit.answered(permit_id, reply, asked_at, in_background=in_background)
         finally:
             self._look_after()
 
     def _follow(self) -> None:
-        if self._must_follow:
+        if self._circuit.must_follow:
             with self.turn:
-                must_follow, self._must_follow = self._must_follow, False
+                must_follow, self._circuit.must_follow = self._circuit.must_follow, False
             if must_follow:
                 self._store.follow(self._circuit.name, self._see)
 
@@ -158,38 +158,44 @@ class Link:
             self._report(report)
 
     def _report(self, report: Report) -> None:
-        circuit = self._circuit
+        circuit, asked_at = self._circuit, self._circuit.mirror.newest
         try:
             recorded = self._store.record(circuit.name, report, circuit.limits)
-            if recorded.generation == 0 and circuit.begins_anew(report):
+            if circuit.begins_anew(report, recorded):
                 recorded = self._record_anew(report)
         except Exception as error:
-            if not isinstance(error, StoreUnavailableError):
-                _log.exception("%s: a report was lost", circuit.name)
             with self.turn:
+                self._failed(error)
                 circuit.undelivered(report)
-            return
-        with self.turn:
-            circuit.delivered(report, recorded)
+        else:
+            with self.turn:
+                circuit.delivered(report, recorded, asked_at)
+        finally:
+            circuit.resetting = False
         self._look_after()
 
     def _record_anew(self, report: Report) -> Recorded:
-        """Report to a circuit that the store has forgotten; such a report is not late, it is what finds out."""
+        """Report to a circuit that the store has forgotten or has gone back in."""
         circuit = self._circuit
         permit = self._store.acquire(
             circuit.name, report.permit_id, circuit.limits, circuit.replica_id, may_probe=False
         )
         return self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 
+    def _failed(self, error: Exception) -> None:
+        """Say what the store's own guard does not say already."""
+        if isinstance(error, ScriptError) or not isinstance(error, StoreUnavailableError):
+            self._circuit.misunderstood(error)
+
     def _flush_later(self) -> None:
-        if self._circuit.flush_due and not self._flushes:
+        if self._circuit.reports.are_waiting and not self._flushes:
             self._flushes = True
             self._timers.after(self._circuit.config.flush_seconds, self._flush)
 
     def _flush(self) -> None:
         self._flushes = False
         with self.turn:
-            report = self._circuit.flush()
+            report = self._circuit.reports.flush()
         if report is not None:
             self._report(report)
 

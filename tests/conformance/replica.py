@@ -168,7 +168,7 @@ class Replica:
         assert self._store is not None
         self._breaker = CircuitBreaker(name or self._name, self._store, config, **self._options)
         if self._planted:
-            self._breaker._circuit.mirror._clock = self._breaker._circuit.local._clock = self._clock
+            self._breaker._circuit.mirror._clock = self._breaker._circuit.known.clock = self._clock
 
     async def close(self) -> None:
         """End everything and be ready to be opened again."""
@@ -328,7 +328,7 @@ class Replica:
     async def catch_up(self, generation: int, revision: int) -> None:
         """Wait until the copy of the circuit is at least so new."""
         mirror = self._breaker._circuit.mirror
-        await self._until(lambda: mirror._fresh and mirror._newest >= (generation, revision))
+        await self._until(lambda: mirror._fresh and mirror.newest >= (generation, revision))
 
     async def lose_touch(self) -> None:
         """Wait until the copy is no longer relied on."""

@@ -88,7 +88,7 @@ def test_after_a_loss_any_view_is_taken(mirror: MirroredCircuit) -> None:
 
 def test_without_a_fresh_view_nothing_is_remembered(mirror: MirroredCircuit) -> None:
     """While no messages arrive every call asks, so an operator's reset is not missed."""
-    mirror.note(Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 30_000, ""))
+    mirror.note(Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 30_000, ""), mirror.newest)
     assert mirror.refusing_seconds() == 0
 
 
@@ -96,7 +96,7 @@ def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: Ma
     """One caller finds out that the probe's place is taken; the others need not ask until the lease lapses."""
     mirror.see(OPEN)
     clock.advance(20)
-    mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 5_000, "ReadTimeout"))
+    mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 5_000, "ReadTimeout"), mirror.newest)
     assert mirror.refusing_seconds() > 0
     clock.advance(5)
     assert mirror.refusing_seconds() == 0
@@ -105,7 +105,7 @@ def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: Ma
 def test_an_answer_may_be_ahead_of_the_messages(mirror: MirroredCircuit) -> None:
     """Once the store has told of a newer generation, this replica permits nothing in the old one."""
     mirror.see(CLOSED)
-    mirror.note(Recorded(applied=True, state=State.OPEN, generation=200, failures=3))
+    mirror.note(Recorded(applied=True, state=State.OPEN, generation=200, failures=3), mirror.newest)
     assert mirror.permit is None
     mirror.see(CLOSED._replace(revision=2, failures=2))
     assert mirror.permit is None

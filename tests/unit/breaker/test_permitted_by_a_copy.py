@@ -70,7 +70,7 @@ async def warm(store: TellingStore, **options: Any) -> CircuitBreaker:
 def running(breaker: CircuitBreaker) -> int:
     """Count the calls that are watched."""
     assert breaker._deadlines is not None
-    return len(breaker._deadlines._began)
+    return len(breaker._deadlines._watch.began)
 
 
 @pytest.mark.parametrize("function", [works, works_later])
@@ -155,7 +155,7 @@ async def test_each_of_many_calls_has_its_own_deadline(store: TellingStore) -> N
     await asyncio.gather(ending("first", first), ending("second", second))
     assert ends == ["first", "second"]
     assert breaker._deadlines is not None
-    assert breaker._deadlines._loop is None
+    assert not breaker._deadlines._watch.is_set
     assert running(breaker) == 0
 
 
@@ -189,8 +189,9 @@ async def test_a_cancellation_beside_the_deadline_wins(store: TellingStore) -> N
     await asyncio.sleep(0)
     assert breaker._deadlines is not None
     loop = asyncio.get_running_loop()
-    breaker._deadlines._began[task] = 0.0
-    breaker._deadlines._sweep(loop, loop.time())
+    watch = breaker._deadlines._watch
+    watch.began[task] = 0.0
+    breaker._deadlines._sweep(loop, watch, loop.time())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -272,11 +273,11 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Callable[[float
     """The timers that are set, which nothing but the test fires: in how many seconds, and a sweep that was due then."""
     timers: list[tuple[float, Callable[[float], None]]] = []
 
-    def set_timer(deadlines: Deadlines, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        deadlines._loop = loop
-        timers.append((seconds, functools.partial(deadlines._sweep, loop)))
+    def set_timer(deadlines: Deadlines, loop: asyncio.AbstractEventLoop, watch: Any, seconds: float) -> None:
+        watch.is_set = True
+        timers.append((seconds, functools.partial(deadlines._sweep, loop, watch)))
 
-    monkeypatch.setattr(Deadlines, "_watch", set_timer)
+    monkeypatch.setattr(Deadlines, "_set", set_timer)
     return timers
 
 
@@ -307,7 +308,8 @@ async def test_a_loop_that_is_always_late_enforces_deadlines_all_the_same(
     call = asyncio.create_task(breaker.call(hangs))
     await asyncio.sleep(0)
     assert breaker._deadlines is not None
-    breaker._deadlines._began.update(dict.fromkeys(breaker._deadlines._began, loop.time() - 5))
+    began = breaker._deadlines._watch.began
+    began.update(dict.fromkeys(began, loop.time() - 5))
     for _ in range(8):
         timers[-1][1](loop.time() - 1)
     assert not call.cancelling()
