@@ -11,8 +11,10 @@ from typing import Any
 from breaker._errors import ConfigError
 from breaker._limits import MAX_MULTIPLIER, Limits
 
-# Besides the call itself, the lease of a probe has to cover the way there and back, or a slow but finished probe would
-# report after its place was given to another.
+# A lease begins when the store gives the place and must not lapse before the report is there, or a probe that was cut
+# off would always come late and its circuit never reopen. Between the two lie the call and two commands of the store,
+# each of which takes its timeout at most: 0.25 s by default.
+_LEAST_LEASE_MARGIN_SECONDS = 0.5
 _LEASE_MARGIN_SECONDS = 1.0
 
 
@@ -114,8 +116,9 @@ class BreakerConfig:
             around the breaker: a deadline outside arrives as a cancellation, which counts as nothing.
         probe_limit: How many probes may be out at once, fleet-wide; 1 or more.
         probe_successes: How many probes must succeed before the circuit closes; 1 or more.
-        lease_seconds: How long a probe keeps its place when its caller is never heard of again; above 0, and by default
-            a second more than the call timeout, below which it cannot be.
+        lease_seconds: How long a probe keeps its place when its caller is never heard of again; above 0, at least half
+            a second more than the call timeout, and by default a second more. It has to cover the call and two commands
+            of the store: with a store's timeout above 0.25 s give it more.
         ramp_seconds: How long a circuit that has closed takes to let all of the traffic back, beginning with a tenth of
             it; 0 or more, and 0 lets all of it back at once.
         consistency: Whether a replica answers from its own copy of the circuit. `mirrored` costs no command on the
@@ -166,8 +169,9 @@ class BreakerConfig:
             "without call_timeout_seconds, lease_seconds must say how long a silent probe keeps its place",
         )
         _require(
-            timeout is None or lease is None or lease >= timeout,
-            "lease_seconds must not be below call_timeout_seconds, or a second probe would start beside a running one",
+            timeout is None or lease is None or round(lease - timeout, 6) >= _LEAST_LEASE_MARGIN_SECONDS,
+            f"lease_seconds must exceed call_timeout_seconds by {_LEAST_LEASE_MARGIN_SECONDS} s, or the report of a "
+            "probe that hangs would come after its lease",
         )
         _require(
             self.idle_seconds >= self.cooldown_seconds + self._lease_seconds(),

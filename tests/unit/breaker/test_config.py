@@ -48,7 +48,9 @@ from breaker import (
         (lambda: BreakerConfig(call_timeout_seconds=-1), "call_timeout_seconds must be above 0"),
         (lambda: BreakerConfig(lease_seconds=0), "lease_seconds must be above 0"),
         (lambda: BreakerConfig(call_timeout_seconds=None), "without call_timeout_seconds, lease_seconds"),
-        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=4), "must not be below call_timeout_seconds"),
+        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=4), "must exceed call_timeout_seconds by 0.5 s"),
+        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5), "must exceed call_timeout_seconds by 0.5 s"),
+        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5.499), "must exceed call_timeout_seconds by"),
         (lambda: BreakerConfig(idle_seconds=0), "idle_seconds must be above 0"),
         (lambda: BreakerConfig(idle_seconds=30), "idle_seconds must cover"),
         (lambda: BreakerConfig(on_store_error="explode"), "on_store_error must be one of local, permit, refuse"),  # type: ignore[arg-type]
@@ -99,7 +101,8 @@ def test_a_plain_word_will_do_for_on_store_error() -> None:
     [
         lambda: BreakerConfig(cooldown_multiplier=1, cooldown_jitter=0, minimum_reporters=1, stable_after_seconds=0),
         lambda: BreakerConfig(cooldown_multiplier=100, cooldown_jitter=1, ramp_seconds=0),
-        lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5),
+        lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5.5),
+        lambda: BreakerConfig(call_timeout_seconds=0.7, lease_seconds=1.2),
         lambda: BreakerConfig(cooldown_seconds=30, idle_seconds=41),
         lambda: FailureRate(threshold=1, slow_rate_threshold=1, window_seconds=1, minimum_calls=1),
         lambda: FailureRate(threshold=0.0001, slow_rate_threshold=0.0001, slow_call_seconds=0.001),
