@@ -170,8 +170,8 @@ class BreakerConfig:
         )
         _require(
             timeout is None or lease is None or round(lease - timeout, 6) >= _LEAST_LEASE_MARGIN_SECONDS,
-            f"lease_seconds must exceed call_timeout_seconds by {_LEAST_LEASE_MARGIN_SECONDS} s, or the report of a probe "
-            "that hangs would come after its lease",
+            f"lease_seconds must exceed call_timeout_seconds by {_LEAST_LEASE_MARGIN_SECONDS} s, or the report of a "
+            "probe that hangs would come after its lease",
         )
         _require(
             self.idle_seconds >= self.cooldown_seconds + self._lease_seconds(),
