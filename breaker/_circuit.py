@@ -82,7 +82,7 @@ class Circuit:
         self.permit: Permitted | None = None
         self.hears_successes = hears_results
         self.resetting = False
-        self.must_follow = config.consistency is Consistency.MIRRORED
+        self._is_mirrored = self.must_follow = config.consistency is Consistency.MIRRORED
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
         self.reports = Reports(replica_id, self.permit_ids)
@@ -91,7 +91,6 @@ class Circuit:
         self._only_gathers = not (hears_results or self.limits.consecutive or self.isolation)
         self._account = Account(self.name, listeners)
         self._other_configs: set[str] = set()
-        # While the store is away the local layer decides, although the copy may not be known to be old yet.
         self._is_away = False
         self._is_misunderstood = False
         # In which generation the store has told of failures in a row that a success would end.
@@ -109,7 +108,7 @@ class Circuit:
             rest_seconds = self.refusing_seconds()
             if self.mirror.refused is not None:
                 raise CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
-        permit = self._fresh_permit
+        permit = self.mirror.permit
         if permit is None:
             return None
         permit_id = next(self.permit_ids)
@@ -157,8 +156,7 @@ class Circuit:
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        self._is_away = True
-        self._open_door()
+        self._lose_store()
         isolated = self._isolated(permit_id, in_background=in_background)
         if isolated is not None:
             return isolated
@@ -191,7 +189,7 @@ class Circuit:
         if self.mirror.refused is not None:
             return True, CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
         self._open_door()
-        return self._fresh_permit is not None, self._error(self._isolation_refusal())
+        return self.mirror.permit is not None, self._error(self._isolation_refusal())
 
     # Settling.
 
@@ -291,10 +289,9 @@ class Circuit:
 
     def undelivered(self, report: Report) -> None:
         """Take that a report was lost: a probe's lease will lapse, and a failure counts here."""
-        self._is_away = True
         if self.isolation is not None and report.alone:
             self.isolation.end()
-        self._open_door()
+        self._lose_store()
         if report.outcome is Outcome.FAILURE:
             recorded = self.local.count(report)
             if recorded is not None:
@@ -389,10 +386,12 @@ class Circuit:
             else:
                 runs = isinstance(reply, Permitted) and reply.reporting is Reporting.COUNTED
             self._run_generation = reply.generation if runs else 0
-        if self.mirror.note(reply, asked_at):
-            # The store knows less than it did: a failover or a restart has taken it back, behind our back.
+        is_taken_back = self.mirror.note(reply, asked_at)
+        if is_taken_back:
+            # By a failover or a restart, behind a connection that did not break.
             self._lose_track()
-            self.must_follow = self.config.consistency is Consistency.MIRRORED
+        if is_taken_back or self._is_away:
+            self.must_follow = self._is_mirrored
         self._take_as_said(reply)
         self._open_door()
 
@@ -403,18 +402,20 @@ class Circuit:
         if self.isolation is not None:
             self.isolation.learn(said)
 
+    def _lose_store(self) -> None:
+        """Let the local layer decide from now on, although nobody may know yet that the copy grows old."""
+        if not self._is_away:
+            self._is_away = True
+            self._lose_track()
+        self._open_door()
+
     def _lose_track(self) -> None:
         self.mirror.see(None)
         self.reports.forget()
 
-    @property
-    def _fresh_permit(self) -> Permitted | None:
-        """What a call gets by the copy; an isolated replica looks at it as well, but not every call at once."""
-        return None if self._is_away else self.mirror.permit
-
     def _open_door(self) -> None:
         isolated = self.isolation is not None and self.isolation.active
-        permit = self.permit = None if isolated else self._fresh_permit
+        permit = self.permit = None if isolated else self.mirror.permit
         # Looked at when a call has returned. The permit may have been another one then: one that wanted to hear of a
         # success when nothing is counted any more loses nothing, and what has begun to be counted since is heard.
         self.hears_successes = (

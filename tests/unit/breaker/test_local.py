@@ -134,3 +134,42 @@ def test_refuse_lets_nothing_through(known: Known) -> None:
     reply = local.acquire("p1")
     assert isinstance(reply, Refused)
     assert reply.reason == "store_unavailable"
+
+
+def test_a_mode_with_an_end_ends(known: Known, local: LocalLayer, clock: ManualClock) -> None:
+    """Nobody can be asked whether an operator has extended it, so its own end counts."""
+    known.learn(Refused(State.CLOSED, 9, Mode.FORCED_OPEN, Reason.FORCED_OPEN, 20_000, "", mode_rest_ms=20_000))
+    clock.advance(19)
+    refused = local.acquire("p1")
+    assert isinstance(refused, Refused)
+    assert refused.retry_after_ms == 1_000
+    clock.advance(1)
+    assert isinstance(local.acquire("p2"), Permitted)
+
+
+def test_a_mode_that_ended_before_the_store_went_away_is_over(
+    known: Known, local: LocalLayer, clock: ManualClock
+) -> None:
+    """What is left of it counts, and nothing is left."""
+    known.learn(View(generation=9, mode=Mode.FORCED_OPEN, now_ms=1_000, mode_until_ms=21_000))
+    clock.advance(20)
+    assert known.mode is Mode.AUTO
+    assert isinstance(local.acquire("p1"), Permitted)
+
+
+def test_the_answer_to_a_report_takes_no_mode_back(known: Known, local: LocalLayer) -> None:
+    """A trip beneath an operator's mode refuses nobody, here as in the store."""
+    known.learn(replace(CLOSED, mode=Mode.METRICS_ONLY))
+    known.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
+    assert isinstance(local.acquire("p1"), Permitted)
+
+
+def test_a_success_ends_a_run_that_began_after_its_permit(known: Known, local: LocalLayer) -> None:
+    """Failures are in a row here too, whenever the calls began."""
+    known.learn(CLOSED)
+    long = local.acquire("long")
+    assert isinstance(long, Permitted)
+    fail(local, "p1")
+    fail(local, "p2")
+    local.record(Report(permit_id="long", generation=long.generation, outcome=Outcome.SUCCESS))
+    assert fail(local, "p3").state is State.CLOSED

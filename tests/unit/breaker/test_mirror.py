@@ -154,3 +154,23 @@ def test_a_mode_that_ends_by_itself_is_asked_about(mirror: MirroredCircuit, mode
     """No message says that its time is over, so every call asks."""
     mirror.see(CLOSED._replace(mode=mode, mode_until_ms=9_000))
     assert mirror.permit is None
+
+
+def test_an_answer_that_a_message_has_overtaken_is_not_remembered(mirror: MirroredCircuit) -> None:
+    """The place for a probe was taken when the store answered, and free again when that was read."""
+    mirror.see(PROBING)
+    asked_at = mirror.newest
+    mirror.see(PROBING._replace(revision=7, probes_out=0, probe_until_ms=0))
+    refused = Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 60_000, "")
+    assert not mirror.note(refused, asked_at)
+    assert mirror.refusing_seconds() == 0
+
+
+def test_an_answer_from_before_what_was_known_says_that_the_store_has_gone_back(mirror: MirroredCircuit) -> None:
+    """Nothing else makes a generation smaller; an answer that was only late is told apart by the message before it."""
+    mirror.see(CLOSED)
+    asked_at = mirror.newest
+    mirror.see(OPEN)
+    late = Recorded(applied=False, state=State.CLOSED, generation=100, failures=0)
+    assert not mirror.note(late, asked_at)
+    assert mirror.note(late, mirror.newest)
