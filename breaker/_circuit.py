@@ -386,9 +386,9 @@ class Circuit:
             else:
                 runs = isinstance(reply, Permitted) and reply.reporting is Reporting.COUNTED
             self._run_generation = reply.generation if runs else 0
+        # By a failover or a restart, perhaps behind a connection that did not break.
         is_taken_back = self.mirror.note(reply, asked_at)
-        if is_taken_back:
-            # By a failover or a restart, behind a connection that did not break.
+        if is_taken_back or (reply.generation < self.reports.generation and not isinstance(reply, Recorded)):
             self._lose_track()
         if is_taken_back or self._is_away:
             self.must_follow = self._is_mirrored

@@ -21,14 +21,17 @@ class Reports:
     Args:
         replica_id: Who reports.
         permit_ids: Gives reports that belong to no single permit an id.
+
+    Attributes:
+        generation: Of what waits.
     """
 
-    __slots__ = ("_calls", "_generation", "_permit_ids", "_replica_id", "_slow")
+    __slots__ = ("_calls", "_permit_ids", "_replica_id", "_slow", "generation")
 
     def __init__(self, replica_id: str, permit_ids: Iterator[str]) -> None:
         self._replica_id = replica_id
         self._permit_ids = permit_ids
-        self._generation = self._calls = self._slow = 0
+        self.generation = self._calls = self._slow = 0
 
     def of(self, call: Call, verdict: Verdict, error: str = "") -> Report:
         """Write how a call ended."""
@@ -55,15 +58,15 @@ class Reports:
 
     def gather(self, generation: int, slow: int = 0) -> None:
         """Let a call wait to be told of together with others."""
-        if generation > self._generation:
-            self._generation, self._calls, self._slow = generation, 0, 0
-        if generation == self._generation:
+        if generation > self.generation:
+            self.generation, self._calls, self._slow = generation, 0, 0
+        if generation == self.generation:
             self._calls += 1
             self._slow += slow
 
     def with_waiting(self, report: Report) -> Report:
         """Add what waits to a report of the same generation."""
-        if report.generation != self._generation:
+        if report.generation != self.generation:
             return report
         calls, slow = self._calls, self._slow
         self._calls = self._slow = 0
@@ -81,7 +84,7 @@ class Reports:
         return self.with_waiting(
             Report(
                 permit_id=next(self._permit_ids),
-                generation=self._generation,
+                generation=self.generation,
                 outcome=Outcome.SUCCESS,
                 replica_id=self._replica_id,
                 calls=0,
@@ -90,4 +93,4 @@ class Reports:
 
     def forget(self) -> None:
         """Drop what waits: the store has gone back to an earlier generation, which may be in force again."""
-        self._generation = self._calls = self._slow = 0
+        self.generation = self._calls = self._slow = 0
