@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,11 +20,13 @@ from breaker import (
     Consecutive,
     Consistency,
     EventKind,
+    FailureRate,
     MemoryStore,
     Mode,
     Outcome,
     Override,
     Reason,
+    ScriptError,
     State,
 )
 from breaker._deadlines import Deadlines
@@ -493,3 +496,113 @@ async def test_a_refusal_carries_the_operators_mode(store: TellingStore) -> None
     with pytest.raises(CallNotPermittedError) as refused:
         await breaker.call(works)
     assert refused.value.mode is Mode.FORCED_OPEN
+
+
+async def test_what_is_thrown_into_a_call_is_not_the_context_of_its_own_errors(store: TellingStore) -> None:
+    """An error that the call has dealt with is gone, as it is without a breaker."""
+    breaker = await warm(store)
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    handled: list[BaseException | None] = []
+
+    async def deals_with_it() -> None:
+        with contextlib.suppress(ValueError):
+            await future
+        handled.append(sys.exc_info()[1])
+        raise KeyError
+
+    call = asyncio.create_task(breaker.call(deals_with_it))
+    await asyncio.sleep(0)
+    future.set_exception(ValueError())
+    with pytest.raises(KeyError) as raised:
+        await call
+    assert (handled, raised.value.__context__) == ([None], None)
+
+
+async def test_a_function_that_is_none_for_tasks_is_no_failure_of_the_dependency(store: TellingStore) -> None:
+    """It is called, says what is wrong, and trips nothing."""
+    breaker = await warm(store)
+    for _ in range(3):
+        with pytest.raises(TypeError, match=r"breaker\.sync"):
+            await breaker.call(lambda: "charged")  # type: ignore[arg-type,return-value]
+    assert breaker.status.state is State.CLOSED
+    assert store.reports == []
+
+
+async def test_a_call_that_may_be_slow_is_given_the_time_of_a_pause_as_well(
+    store: TellingStore, timers: list[tuple[float, Callable[[float], None]]]
+) -> None:
+    """Whether slow calls count or not, a pause of our own is no timeout."""
+    policy = FailureRate(slow_call_seconds=60)
+    breaker = CircuitBreaker("c", store, BreakerConfig(policy=policy, call_timeout_seconds=4))
+    await breaker.call(works)
+    call = asyncio.create_task(breaker.call(hangs))
+    await asyncio.sleep(0)
+    timers[-1][1](asyncio.get_running_loop().time() - 0.5)
+    assert not call.cancelling()
+    call.cancel()
+
+
+def test_what_was_to_happen_in_a_lost_event_loop_is_not_waited_for() -> None:
+    """Neither the timer that tells of successes nor the report that ends a run."""
+    store = TellingStore(ManualClock())
+    rate = CircuitBreaker("rate", store, BreakerConfig(policy=FailureRate(), flush_seconds=0.001))
+    run = CircuitBreaker("run", store, BreakerConfig(policy=Consecutive(3)))
+
+    async def is_abandoned() -> None:
+        for breaker in (rate, run):
+            await breaker.call(works)
+            await store.tell(breaker.name)
+        await rate.call(works)
+        with pytest.raises(ProviderDownError):
+            await run.call(fails)
+        store.paused = asyncio.Event()
+        await run.call(works)
+        await asyncio.sleep(0)
+
+    async def goes_on() -> None:
+        store.paused = None
+        await rate.call(works)
+        await run.call(works)
+        await rate.aclose()
+        await run.aclose()
+
+    asyncio.run(is_abandoned())
+    asyncio.run(goes_on())
+    views = [asyncio.run(store.snapshot(name)) for name in ("rate", "run")]
+    assert [view and (view.calls, view.failures) for view in views] == [(3, 0), (0, 0)]
+
+
+def test_a_breaker_may_be_used_in_several_event_loops_by_turns() -> None:
+    """Each has deadlines of its own: a cancellation in one is not taken for a timeout because of the other."""
+    breaker = CircuitBreaker("c", MemoryStore(), BreakerConfig(call_timeout_seconds=4))
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        call = one.create_task(breaker.call(hangs))
+        one.run_until_complete(asyncio.sleep(0))
+        assert other.run_until_complete(breaker.call(works_later)) == "charged"
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            one.run_until_complete(call)
+    finally:
+        one.close()
+        other.close()
+
+
+async def test_a_store_that_answers_nonsense_is_told_of_once(
+    store: TellingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line until it makes sense again; meanwhile the replica guards itself and says so."""
+    breaker = CircuitBreaker("c", store, BreakerConfig(consistency=Consistency.STRICT))
+    really = store.acquire
+
+    async def nonsense(*_: Any, **__: Any) -> Any:
+        raise ScriptError("acquire answered 'what?'")
+
+    store.acquire = nonsense  # type: ignore[method-assign]
+    for _ in range(3):
+        assert await breaker.call(works) == "charged"
+    assert breaker.status.degraded
+    assert len(caplog.records) == 1
+    store.acquire = really  # type: ignore[method-assign]
+    await breaker.call(works)
+    assert not breaker.status.degraded

@@ -262,3 +262,14 @@ async def test_calls_that_hang_in_one_replica_only_make_it_the_outlier(store: Te
     assert (view.state, view.outlier, view.calls, view.slow_calls) == (State.CLOSED, "sick", 2, 2)
     may_end.set()
     await asyncio.gather(*calls)
+
+
+async def test_slow_calls_trip_a_replica_that_is_on_its_own(store: TellingStore) -> None:
+    """The store is away, and the same policy holds: calls are counted while they hang."""
+    breaker = rated(store, slow_call_seconds=0.001)
+    store.is_away = True
+    may_end = asyncio.Event()
+    calls = [asyncio.ensure_future(breaker.call(may_end.wait)) for _ in range(6)]
+    await until(lambda: breaker._circuit.local.refusal() is not None)
+    may_end.set()
+    assert await asyncio.gather(*calls) == [True] * 6
