@@ -92,7 +92,8 @@ class Circuit:
         self._account = Account(self.name, listeners)
         self._other_configs: set[str] = set()
         self._is_away = False
-        self._is_misunderstood = False
+        # Which answers were of no use: those to questions (False), those to reports (True).
+        self._useless: set[bool] = set()
         # In which generation the store has told of failures in a row that a success would end.
         self._run_generation = 0
 
@@ -163,10 +164,15 @@ class Circuit:
         reply = self.local.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
         return Call(permit_id, self._let(reply, local=True), Issuer.LOCAL)
 
-    def misunderstood(self, error: Exception) -> None:
-        """Take that the store answered, but with something that is of no use; says so in the log until it is again."""
-        if not self._is_misunderstood:
-            self._is_misunderstood = True
+    def misunderstood(self, error: Exception, *, in_a_report: bool = False) -> None:
+        """Take that the store answered, but with something that is of no use; says so once until it is again.
+
+        Args:
+            error: What is wrong.
+            in_a_report: Whether that was the answer to a report; those to questions may be of use all the same.
+        """
+        if in_a_report not in self._useless:
+            self._useless.add(in_a_report)
             _log.warning(
                 "%s: no use can be made of what the store says, this replica guards itself: %s", self.name, error
             )
@@ -324,7 +330,7 @@ class Circuit:
             state=self.known.state,
             mode=self.known.mode,
             generation=self.known.generation,
-            degraded=degraded or self._is_misunderstood,
+            degraded=degraded or bool(self._useless),
             isolated=self.isolation is not None and self.isolation.active,
             refused=self._account.refused,
             transitions=self._account.transitions,
@@ -378,6 +384,8 @@ class Circuit:
         return replace(report, alone=True) if alone else report
 
     def _learn(self, reply: Permitted | Refused | Recorded, asked_at: Moment, *, is_news: bool = True) -> None:
+        if self._useless:
+            self._useless.discard(isinstance(reply, Recorded))
         if is_news:
             self.known.learn(reply)
         if self.limits.consecutive:
@@ -397,7 +405,7 @@ class Circuit:
 
     def _take_as_said(self, said: Permitted | Refused | Recorded | View) -> None:
         """Take that the store is there, and what it says about who decides."""
-        self._is_away = self._is_misunderstood = False
+        self._is_away = False
         self.local.drop()
         if self.isolation is not None:
             self.isolation.learn(said)

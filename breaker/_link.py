@@ -161,7 +161,7 @@ class Link:
             if circuit.begins_anew(report, recorded):
                 recorded = await self._record_anew(report)
         except Exception as error:
-            self._failed(error)
+            self._failed(error, in_a_report=True)
             circuit.undelivered(report)
         else:
             circuit.delivered(report, recorded, asked_at)
@@ -180,10 +180,10 @@ class Link:
         )
         return await self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, *, in_a_report: bool = False) -> None:
         """Say what the store's own guard does not say already."""
         if isinstance(error, ScriptError) or not isinstance(error, StoreUnavailableError):
-            self._circuit.misunderstood(error)
+            self._circuit.misunderstood(error, in_a_report=in_a_report)
 
     def _flush_later(self) -> None:
         if not self._circuit.reports.are_waiting:

@@ -165,7 +165,7 @@ class Link:
                 recorded = self._record_anew(report)
         except Exception as error:
             with self.turn:
-                self._failed(error)
+                self._failed(error, in_a_report=True)
                 circuit.undelivered(report)
         else:
             with self.turn:
@@ -182,10 +182,10 @@ class Link:
         )
         return self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, *, in_a_report: bool = False) -> None:
         """Say what the store's own guard does not say already."""
         if isinstance(error, ScriptError) or not isinstance(error, StoreUnavailableError):
-            self._circuit.misunderstood(error)
+            self._circuit.misunderstood(error, in_a_report=in_a_report)
 
     def _flush_later(self) -> None:
         if self._circuit.reports.are_waiting and not self._flushes:
