@@ -11,7 +11,6 @@ A refused request raises `CallNotPermittedError`, which is none of httpx's error
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +23,7 @@ from breaker import BreakerConfig, CircuitBreaker, ConfigError, Listener, OpenFo
 _log = logging.getLogger("breaker")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_YEAR_SECONDS = 365 * 24 * 3600.0
 # Faults of this side: nothing was sent, or nothing that the host could have understood. A full pool is one of them,
 # since all hosts share it; a host that hangs shows itself in its own timeouts.
 _OWN_FAULTS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.PoolTimeout)
@@ -57,7 +57,8 @@ def describe_error(error: BaseException) -> str:
 class PerHost:
     """Gives each host a circuit of its own, made when the host is first asked for.
 
-    The circuit of `https://api.example.com/v1` is named `api.example.com:443`, with the prefix before it.
+    The circuit of `https://api.example.com/v1` is named `api.example.com:443`, with the prefix before it. Only `http`
+    and `https` are guarded.
 
     There is a limit, since a circuit is for ever: it holds a name in the store and a subscription here. Requests to
     hosts beyond it are not guarded, and one line in the log says so. Where others choose whom you call (webhooks,
@@ -107,9 +108,12 @@ class PerHost:
     def __call__(self, request: httpx.Request) -> CircuitBreaker | None:
         """Return the breaker of the host that a request goes to; None when it is not to be guarded."""
         url = request.url
+        port = _DEFAULT_PORTS.get(url.scheme)
+        if port is None:
+            return None
         address = url.netloc.decode("ascii")
         if url.port is None:
-            address = f"{address}:{_DEFAULT_PORTS.get(url.scheme, 0)}"
+            address = f"{address}:{port}"
         breaker = self._breakers.get(address)
         if breaker is not None or (self._hosts is not None and url.host not in self._hosts):
             return breaker
@@ -255,15 +259,24 @@ def _is_complete(response: httpx.Response, request: httpx.Request) -> bool:
 
 
 def _retry_after_seconds(headers: httpx.Headers) -> float | None:
-    """Read how long to stay away, given in seconds or as a moment; None when nothing usable is said."""
+    """Read how long to stay away, given in seconds or as a moment, a year at most; None when nothing usable is said."""
     value = headers.get("Retry-After", "")
+    if value.isdecimal():
+        seconds = float(value)
+    else:
+        until = _moment(value)
+        if until is None:
+            return None
+        # Both moments are on the host's clock if it tells the time, so ours may be wrong.
+        seconds = (until - (_moment(headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
+    return min(seconds, _YEAR_SECONDS) if seconds > 0 else None
+
+
+def _moment(value: str) -> datetime | None:
+    """Read a moment as HTTP writes it; None when it is none."""
     try:
-        if value.isdecimal():
-            seconds = float(value)
-        else:
-            # Both moments are on the host's clock if it tells the time, so ours may be wrong.
-            now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
-            seconds = (parsedate_to_datetime(value) - now).total_seconds()
+        moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
         return None
-    return seconds if 0 < seconds < math.inf else None
+    # "-0000" is UTC too, said by someone who keeps his own zone to himself.
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -35,6 +34,7 @@ from tests.support.stores import ManualClock
 CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, max_cooldown_seconds=600)
 URL = "https://api.example.com/v1"
 NAME = "api.example.com:443"
+YEAR_SECONDS = 365 * 24 * 3600.0
 # Whatever a header can hold; digits and dates alike are more likely to be understood.
 HEADERS = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"])) | st.from_regex(
     r"[-0-9:, GMT]{1,400}", fullmatch=True
@@ -417,6 +417,14 @@ async def test_a_host_whose_name_is_too_long_for_a_circuit_is_not_guarded(world:
     assert await world.store.names() == []
 
 
+@pytest.mark.parametrize("url", ["ftp://evil", "ftp://evil:443/", "ws://evil", "custom:evil"])
+def test_what_is_not_http_takes_no_place(url: str) -> None:
+    """Only `http` and `https` are guarded: a circuit counts what an HTTP host answers."""
+    per_host = PerHost(MemoryStore(), CONFIG)
+    assert per_host(httpx.Request("GET", url)) is None
+    assert list(per_host) == []
+
+
 @pytest.mark.parametrize("options", [{"prefix": "a b"}, {"prefix": "{"}, {"limit": 0}])
 def test_nonsense_is_refused_at_construction(options: dict[str, Any]) -> None:
     """A prefix that no name can begin with must not leave every request unguarded in silence."""
@@ -455,22 +463,29 @@ async def test_a_date_in_retry_after_is_read_by_the_hosts_own_clock() -> None:
     assert classify_error(_status_error(503, headers)) == OpenFor(90)
 
 
-async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_host_tells_no_time() -> None:
-    """It is all there is to go by."""
+@pytest.mark.parametrize("headers", [{}, {"Date": ""}, {"Date": "soon"}, {"Date": "Sat, 99 Feb 2001 04:05:06 GMT"}])
+async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_host_tells_no_time(headers: dict[str, str]) -> None:
+    """It is all there is to go by, also when what the host says of the time is nonsense."""
     at = datetime.now(UTC) + timedelta(seconds=100)
-    verdict = classify_error(_status_error(503, {"Retry-After": format_datetime(at, usegmt=True)}))
+    verdict = classify_error(_status_error(503, {**headers, "Retry-After": format_datetime(at, usegmt=True)}))
     assert isinstance(verdict, OpenFor)
     assert 90 < verdict.seconds <= 100
 
 
 @pytest.mark.parametrize(
     "value",
-    ["", "0", "-5", "1.5", "soon", "9" * 5000, "Sat, 03 Feb 2001 04:05:06 GMT", "Sat, 03 Feb 2001 04:05:06 -0000"],
+    ["", "0", "-5", "1.5", "soon", "Sat, 03 Feb 2001 04:05:06 GMT", "Sat, 03 Feb 2001 04:05:06 -0000"],
 )
 async def test_a_retry_after_that_says_nothing_usable_leaves_an_ordinary_failure(value: str) -> None:
     """A time that is past, or no time at all, opens nothing at once."""
     assert classify_error(_status_error(503, {"Retry-After": value})) is Outcome.FAILURE
     assert classify_error(_status_error(429, {"Retry-After": value})) is Outcome.IGNORED
+
+
+@pytest.mark.parametrize("value", ["9" * 300, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_retry_after_beyond_all_measure_is_a_year(value: str) -> None:
+    """Nobody can be told to stay away for longer, and nothing has to reckon with more."""
+    assert classify_error(_status_error(503, {"Retry-After": value})) == OpenFor(YEAR_SECONDS)
 
 
 @settings(deadline=None)
@@ -482,7 +497,7 @@ def test_no_header_breaks_the_classifier(value: str, date: str) -> None:
     """Whatever a host sends, there is a verdict, and a time to stay away is a time."""
     headers = [(b"Retry-After", value.encode("latin-1")), (b"Date", date.encode("latin-1"))]
     verdict = classify_error(_status_error(503, httpx.Headers(headers)))
-    assert verdict is Outcome.FAILURE or (isinstance(verdict, OpenFor) and 0 < verdict.seconds < math.inf)
+    assert verdict is Outcome.FAILURE or (isinstance(verdict, OpenFor) and 0 < verdict.seconds <= YEAR_SECONDS)
 
 
 def test_other_exceptions_are_described_by_their_class() -> None:
