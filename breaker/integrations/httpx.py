@@ -24,6 +24,8 @@ _log = logging.getLogger("breaker")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _YEAR_SECONDS = 365 * 24 * 3600.0
+# What follows a 101 speaks another protocol, perhaps for days.
+_WITHOUT_BODY = {HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 # Faults of this side: nothing was sent, or nothing that the host could have understood. A full pool is one of them,
 # since all hosts share it; a host that hangs shows itself in its own timeouts.
 _OWN_FAULTS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.PoolTimeout)
@@ -155,9 +157,9 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 
     An answer with a 5xx status or a 429 is told to the breaker's `classify_error` at once, as `httpx.HTTPStatusError`,
     and so is what is raised instead of an answer or while its body is read. Any other answer, a 4xx included, shows
-    that the host works; `classify_result` is asked about it at the end of its body. A response that is closed before
-    its first byte has shown nothing: it counts as nothing, and a probe's place is free again. One that is closed later
-    counts as an answer. A cancelled request counts as nothing.
+    that the host works; `classify_result` is asked about it at the end of its body, or when it is closed before that,
+    unread or not: whoever closes it has seen enough. A request that is cancelled while it waits for the host, for the
+    answer or for more of its body, counts as nothing, and a probe's place is free again.
 
     The caller gets the same response or exception as without a breaker, and closes responses as ever: a probe whose
     response is neither read to its end nor closed keeps its place until its lease lapses.
@@ -224,12 +226,10 @@ class _Body(httpx.AsyncByteStream):
         self._stream = response.stream
         self._response = response
         self._permit = permit
-        self._begun = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._stream:
-                self._begun = True
                 yield chunk
         except GeneratorExit:
             raise  # Whoever reads no further closes the response, which settles.
@@ -242,18 +242,15 @@ class _Body(httpx.AsyncByteStream):
         try:
             await self._stream.aclose()
         finally:
-            if self._begun:
-                await self._permit.returned(self._response)
-            else:
-                await self._permit.settle(Outcome.IGNORED)
+            await self._permit.returned(self._response)
 
 
 def _is_complete(response: httpx.Response, request: httpx.Request) -> bool:
-    """Tell whether no body follows, so that there is no first byte to wait for."""
+    """Tell whether no body follows, so that there is no end of one to wait for."""
     return (
         response.is_closed  # Read already, as the answer of a cache or a mock is.
         or request.method == "HEAD"
-        or response.status_code in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+        or response.status_code in _WITHOUT_BODY
         or response.headers.get("Content-Length") == "0"
     )
 

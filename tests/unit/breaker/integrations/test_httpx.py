@@ -247,16 +247,44 @@ async def test_an_error_in_the_body_is_a_failure(world: World) -> None:
     assert (view.state, view.reopens, view.last_error) == (State.OPEN, 1, "ReadError")
 
 
-async def test_closed_before_the_first_byte_gives_a_probes_place_back(world: World) -> None:
-    """An answer that nobody read shows nothing: neither closed nor reopened, and the next request is the probe."""
+@pytest.mark.parametrize("status", [200, 302, 404])
+async def test_an_answer_that_is_closed_unread_shows_that_the_host_works(world: World, status: int) -> None:
+    """Who looks at the status alone has an answer, or such a host would stay half-open for ever."""
     await world.half_open()
     body = Body(b"one")
-    world.answer = lambda _: httpx.Response(200, stream=body)
+    world.answer = lambda _: httpx.Response(status, stream=body)
+    async with world.client.stream("GET", URL, follow_redirects=False):
+        view = await world.view()
+        assert (view.state, view.probes_out) == (State.HALF_OPEN, 1)
+    assert ((await world.view()).state, body.is_closed) == (State.CLOSED, True)
+
+
+async def test_a_429_that_is_closed_unread_closes_nothing(world: World) -> None:
+    """Its head says that it tells nothing of the host's health, and nobody's reading changes that."""
+    await world.half_open()
+    world.answer = lambda _: httpx.Response(429, stream=Body(b"one"))
     async with world.client.stream("GET", URL):
-        assert (await world.view()).probes_out == 1
+        pass
     view = await world.view()
-    assert (view.state, view.probes_out, body.is_closed) == (State.HALF_OPEN, 0, True)
-    await world.get()
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
+
+
+async def test_an_answer_whose_reader_is_cancelled_elsewhere_is_an_answer(world: World) -> None:
+    """Cancelled while it did not wait for the host: the host has answered, and nothing was asked of it since."""
+    await world.half_open()
+    world.answer = lambda _: httpx.Response(200, stream=Body(b"one"))
+    begun = asyncio.Event()
+
+    async def look_and_wait() -> None:
+        async with world.client.stream("GET", URL):
+            begun.set()
+            await asyncio.Event().wait()
+
+    request = asyncio.create_task(look_and_wait())
+    await begun.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
     assert (await world.view()).state is State.CLOSED
 
 
@@ -271,12 +299,13 @@ async def test_closed_after_the_first_byte_is_an_answer(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "headers"), [("HEAD", 200, {}), ("GET", 204, {}), ("GET", 200, {"Content-Length": "0"})]
+    ("method", "status", "headers"),
+    [("HEAD", 200, {}), ("GET", 101, {}), ("GET", 204, {}), ("GET", 200, {"Content-Length": "0"})],
 )
 async def test_an_answer_without_a_body_is_complete(
     world: World, method: str, status: int, headers: dict[str, str]
 ) -> None:
-    """Where no byte can follow there is none to wait for: unread is read."""
+    """Where no body follows there is no end to wait for: a probe that opens a web socket does not last as long."""
     await world.half_open()
     world.answer = lambda _: httpx.Response(status, headers=headers, stream=Body())
     async with world.client.stream(method, URL):
@@ -312,10 +341,11 @@ async def test_a_cancelled_request_counts_as_nothing(world: World) -> None:
     assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
 
 
-async def test_a_cancelled_reader_counts_as_nothing(world: World) -> None:
-    """The same while a body that has begun does not go on."""
+@pytest.mark.parametrize("chunks", [[], [b"one"]], ids=["not begun", "begun"])
+async def test_a_cancelled_reader_counts_as_nothing(world: World, chunks: list[bytes]) -> None:
+    """The same while a body does not begin or does not go on."""
     await world.half_open()
-    body = Body(b"one", then=asyncio.Event())
+    body = Body(*chunks, then=asyncio.Event())
     world.answer = lambda _: httpx.Response(200, stream=body)
     request = asyncio.create_task(world.get())
     await body.waits.wait()
