@@ -1,0 +1,17 @@
+"""Guards an httpx client: one circuit for each host that it talks to.
+
+    guarded = BreakerTransport(httpx.AsyncHTTPTransport(), breaker_for=PerHost(store, config))
+    async with httpx.AsyncClient(transport=guarded) as client:
+        ...
+
+A refused request raises `CallNotPermittedError`, which is none of httpx's errors: nothing was sent. Needs the extra
+`httpx`.
+"""
+
+from __future__ import annotations
+
+from breaker.integrations.httpx._answers import classify_error, describe_error
+from breaker.integrations.httpx._hosts import PerHost
+from breaker.integrations.httpx._transport import BreakerTransport
+
+__all__ = ["BreakerTransport", "PerHost", "classify_error", "describe_error"]
