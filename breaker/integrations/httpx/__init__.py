@@ -11,7 +11,15 @@ A refused request raises `CallNotPermittedError`, which is none of httpx's error
 from __future__ import annotations
 
 from breaker.integrations.httpx._answers import classify_error, describe_error
-from breaker.integrations.httpx._hosts import PerHost
+from breaker.integrations.httpx._hosts import PerHost, SyncPerHost
+from breaker.integrations.httpx._sync_transport import SyncBreakerTransport
 from breaker.integrations.httpx._transport import BreakerTransport
 
-__all__ = ["BreakerTransport", "PerHost", "classify_error", "describe_error"]
+__all__ = [
+    "BreakerTransport",
+    "PerHost",
+    "SyncBreakerTransport",
+    "SyncPerHost",
+    "classify_error",
+    "describe_error",
+]

@@ -1,4 +1,4 @@
-"""The transport that guards."""
+"""The transport that guards on asyncio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from breaker.integrations.httpx._answers import failure_of, is_complete
 
 
 class BreakerTransport(httpx.AsyncBaseTransport):
-    """A transport that asks a circuit before each request.
+    """A transport that asks a circuit before each request; for `httpx.AsyncClient` on asyncio.
 
     An answer with a 5xx status or a 429 is told to the breaker's `classify_error` at once, as `httpx.HTTPStatusError`,
     and so is what is raised instead of an answer or while its body is read. Any other answer, a 4xx included, shows
@@ -39,6 +39,9 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request if its circuit permits it.
+
+        Args:
+            request: The request.
 
         Raises:
             CallNotPermittedError: The circuit lets no request through now; nothing was sent.
