@@ -19,7 +19,7 @@ from math import ceil
 from fastapi import APIRouter, FastAPI, Request, params
 from fastapi.responses import JSONResponse
 
-from breaker import CallNotPermittedError, CallTimeoutError, CircuitBreaker, Status
+from breaker import CallNotPermittedError, CallTimeoutError, CircuitBreaker, Status, sync
 
 
 def install(app: FastAPI) -> None:
@@ -36,7 +36,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CallTimeoutError, _on_timeout)
 
 
-def requires(breaker: CircuitBreaker) -> params.Depends:
+def requires(breaker: CircuitBreaker | sync.CircuitBreaker) -> params.Depends:
     """Return a dependency that refuses a request early while its circuit would refuse the call.
 
     For routes with much to do before the call. It looks and changes nothing: it takes no permit and counts nothing, so
@@ -44,21 +44,21 @@ def requires(breaker: CircuitBreaker) -> params.Depends:
     probe.
 
     Args:
-        breaker: The breaker whose call the request is for.
+        breaker: The breaker whose call the request is for. One of `breaker.sync` is looked at in a thread.
 
     Raises:
         CallNotPermittedError: At the request, if a call would be refused now; `install` makes the answer of it.
     """
+    if isinstance(breaker, sync.CircuitBreaker):
+        return params.Depends(lambda: _raise(breaker.peek()))
 
     async def look() -> None:
-        refusal = await breaker.peek()
-        if refusal is not None:
-            raise refusal
+        _raise(await breaker.peek())
 
     return params.Depends(look)
 
 
-def circuits(breakers: Iterable[CircuitBreaker]) -> APIRouter:
+def circuits(breakers: Iterable[CircuitBreaker | sync.CircuitBreaker]) -> APIRouter:
     """Return a router with `GET /circuits`, which shows what this replica knows of its circuits; it asks nobody.
 
     Args:
@@ -72,6 +72,11 @@ def circuits(breakers: Iterable[CircuitBreaker]) -> APIRouter:
         return [breaker.status for breaker in breakers]
 
     return router
+
+
+def _raise(refusal: CallNotPermittedError | None) -> None:
+    if refusal is not None:
+        raise refusal
 
 
 async def _on_refusal(_: Request, error: Exception) -> JSONResponse:

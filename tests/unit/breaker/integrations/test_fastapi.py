@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from breaker import BreakerConfig, CircuitBreaker, MemoryStore, Mode, Override, State
+from breaker import BreakerConfig, CircuitBreaker, MemoryStore, Mode, Override, State, View, sync
 from breaker.integrations.fastapi import circuits, install, requires
 from tests.support.stores import ManualClock
 
@@ -123,6 +124,39 @@ async def test_a_look_changes_nothing(api: httpx.AsyncClient, warehouse: Warehou
     warehouse.clock.advance(30.201)
     assert (await api.post("/early")).status_code == 200
     assert warehouse.breaker.status.state is State.CLOSED
+
+
+async def test_a_route_of_threads_can_refuse_before_it_begins() -> None:
+    """A breaker of threads is looked at in a thread, as FastAPI runs what is not a coroutine, and is shown likewise."""
+
+    def fails() -> None:
+        raise ConnectionError
+
+    class Store(sync.MemoryStore):
+        def snapshot(self, name: str) -> View | None:
+            looked_in.append(threading.current_thread())
+            return super().snapshot(name)
+
+    looked_in: list[threading.Thread] = []
+    store = Store(ManualClock())
+    breaker = sync.CircuitBreaker(NAME, store, BreakerConfig(cooldown_seconds=30.2))
+    app = FastAPI()
+    install(app)
+    app.include_router(circuits([breaker]))
+
+    @app.post("/early", dependencies=[requires(breaker)])
+    def early() -> None:
+        """Do nothing."""
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.post("/early")).status_code == 200
+        assert threading.main_thread() not in looked_in
+        for _ in range(3):
+            with pytest.raises(ConnectionError):
+                breaker.call(fails)
+        assert problem(await client.post("/early"), 503)["retry_after"] == 31
+        assert [(await client.get("/circuits")).json()[0][key] for key in ("name", "state")] == [NAME, "open"]
+    store.close()
 
 
 async def test_circuits_are_shown_as_this_replica_knows_them(api: httpx.AsyncClient, warehouse: Warehouse) -> None:
