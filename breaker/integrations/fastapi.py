@@ -29,6 +29,10 @@ def install(app: FastAPI) -> None:
     breaker's timeout becomes 504. Both bodies are `application/problem+json` (RFC 9457). They name neither the circuit
     nor its last error, which are the operator's business rather than the client's.
 
+    What is raised inside a `StreamingResponse` comes too late: the head of the answer has been sent, so Starlette
+    raises `RuntimeError` and the client sees an answer that breaks off. Refuse before that: by `requires`, or by
+    fetching the first item of a guarded stream before the response is built.
+
     Args:
         app: The application.
     """
