@@ -56,6 +56,10 @@ class BreakerCollector(Collector):
     refuses a second collector. Breakers of one name are shown as one circuit, as the one that heard of it last knows
     it, with what all of them have counted.
 
+    Several worker processes are several replicas, and each counts for itself: serve the metrics of each on a port of
+    its own and scrape them all, since behind one port every scrape would reach another process. The multiprocess mode
+    of prometheus_client does not know collectors.
+
     Args:
         store: Where the circuits live.
         breakers: The breakers, one for each circuit. Each argument is iterated over at each scrape, so a list may grow;
