@@ -7,7 +7,8 @@
     async def order() -> None:
         await warehouse.call(reserve)
 
-Needs the extra `fastapi`.
+For breakers of `breaker` and of `breaker.sync`. While Redis is away a look is answered by what guards this replica
+meanwhile, and its refusals become 503 like any other. Needs the extra `fastapi`.
 """
 
 from __future__ import annotations

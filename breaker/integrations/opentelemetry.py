@@ -1,6 +1,8 @@
 """Shows in traces what circuits did to a request: events and attributes of its span.
 
-Needs the extra `opentelemetry`, which is the API alone: where no SDK makes spans, nothing here does anything.
+For breakers of `breaker` and of `breaker.sync`. While Redis is away events tell what the replica does by itself, with
+`breaker.local` true. Needs the extra `opentelemetry`, which is the API alone: where no SDK makes spans, nothing here
+does anything.
 """
 
 from __future__ import annotations

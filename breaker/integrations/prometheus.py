@@ -2,7 +2,9 @@
 
     registry.register(BreakerCollector(store, [charge, refund]))
 
-Guarded calls do no work for it. Needs the extra `prometheus`.
+Guarded calls do no work for it. For breakers of `breaker` and of `breaker.sync`. While Redis is away a scrape shows
+what this replica knew last and the refusals since, and `switchgear_breaker_degraded` is 1. Needs the extra
+`prometheus`.
 """
 
 from __future__ import annotations

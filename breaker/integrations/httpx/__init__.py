@@ -4,8 +4,9 @@
     async with httpx.AsyncClient(transport=guarded) as client:
         ...
 
-A refused request raises `CallNotPermittedError`, which is none of httpx's errors: nothing was sent. Needs the extra
-`httpx`.
+A refused request raises `CallNotPermittedError`, which is none of httpx's errors: nothing was sent. For asyncio;
+`SyncBreakerTransport` and `SyncPerHost` are the same for `httpx.Client` and threads. While Redis is away requests are
+guarded as the configuration's `on_store_error` says. Needs the extra `httpx`.
 """
 
 from __future__ import annotations

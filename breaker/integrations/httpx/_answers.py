@@ -25,6 +25,9 @@ def classify_error(error: Exception) -> Outcome | OpenFor:
     how long to stay away opens the circuit for that time; a 429 without one tells nothing of the host's health, so it
     does not close a circuit either. Faults of this side count as nothing: a full connection pool, a request that cannot
     be sent, whatever the body of a request raises.
+
+    Args:
+        error: What httpx raised, or an answer as `httpx.HTTPStatusError`.
     """
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
@@ -39,7 +42,11 @@ def classify_error(error: Exception) -> Outcome | OpenFor:
 
 
 def describe_error(error: BaseException) -> str:
-    """Give the word that the record keeps for a failure: `HTTP 503`, or the class of the exception."""
+    """Give the word that the record keeps for a failure: `HTTP 503`, or the class of the exception.
+
+    Args:
+        error: What httpx raised, or an answer as `httpx.HTTPStatusError`.
+    """
     return str(error) if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
 
 
