@@ -47,13 +47,13 @@ def describe_error(error: BaseException) -> str:
     Args:
         error: What httpx raised, or an answer as `httpx.HTTPStatusError`.
     """
-    return str(error) if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
+    return _word(error.response) if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
 
 
 def failure_of(response: httpx.Response, request: httpx.Request) -> httpx.HTTPStatusError | None:
     """Give the error that the head of an answer is to a breaker; None when it shows that the host works."""
     if response.is_server_error or response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-        return httpx.HTTPStatusError(f"HTTP {response.status_code}", request=request, response=response)
+        return httpx.HTTPStatusError(_word(response), request=request, response=response)
     return None
 
 
@@ -65,6 +65,10 @@ def is_complete(response: httpx.Response, request: httpx.Request) -> bool:
         or response.status_code in _WITHOUT_BODY
         or response.headers.get("Content-Length") == "0"
     )
+
+
+def _word(response: httpx.Response) -> str:
+    return f"HTTP {response.status_code}"
 
 
 def _retry_after_seconds(headers: httpx.Headers) -> float | None:

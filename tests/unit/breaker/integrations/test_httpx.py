@@ -530,8 +530,12 @@ def test_no_header_breaks_the_classifier(value: str, date: str) -> None:
     assert verdict is Outcome.FAILURE or (isinstance(verdict, OpenFor) and 0 < verdict.seconds <= YEAR_SECONDS)
 
 
-def test_other_exceptions_are_described_by_their_class() -> None:
-    """Nothing of a message, which may hold a URL with a secret, gets into the record."""
+def test_no_text_of_an_error_gets_into_the_record() -> None:
+    """It may hold a URL with a secret, as that of `raise_for_status` does."""
+    response = httpx.Response(503, request=httpx.Request("GET", "https://me:secret@host"))
+    with pytest.raises(httpx.HTTPStatusError) as raised:
+        response.raise_for_status()
+    assert describe_error(raised.value) == "HTTP 503"
     assert describe_error(httpx.ReadTimeout("https://me:secret@host")) == "ReadTimeout"
 
 
