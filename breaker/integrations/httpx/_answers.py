@@ -22,9 +22,9 @@ def classify_error(error: Exception) -> Outcome | OpenFor:
     """Say what the failure of a request says about the host.
 
     A timeout, a broken connection and an answer with a 5xx status are failures. A 429 or a 503 whose `Retry-After` says
-    how long to stay away opens the circuit for that time; a 429 without one tells nothing of the host's health, so it
-    does not close a circuit either. Faults of this side count as nothing: a full connection pool, a request that cannot
-    be sent, whatever the body of a request raises.
+    how long to stay away opens the circuit for that time, a year at most; a 429 without one tells nothing of the host's
+    health, so it does not close a circuit either. Faults of this side count as nothing: a full connection pool, a
+    request that cannot be sent, whatever the body of a request raises.
 
     Args:
         error: What httpx raised, or an answer as `httpx.HTTPStatusError`.
