@@ -31,7 +31,7 @@ from breaker import (
 )
 from breaker._deadlines import Deadlines
 from breaker._types import Recorded, Report
-from tests.support.replica import ProviderDownError, fails, works
+from tests.support.replica import ProviderDownError, fails, until, works
 from tests.support.stores import ManualClock
 from tests.support.telling_store import TellingStore
 
@@ -545,7 +545,7 @@ async def test_a_call_that_may_be_slow_is_given_the_time_of_a_pause_as_well(
 def test_what_was_to_happen_in_a_lost_event_loop_is_not_waited_for() -> None:
     """Neither the timer that tells of successes nor the report that ends a run."""
     store = TellingStore(ManualClock())
-    rate = CircuitBreaker("rate", store, BreakerConfig(policy=FailureRate(), flush_seconds=0.001))
+    rate = CircuitBreaker("rate", store, BreakerConfig(policy=FailureRate(), flush_seconds=0.5))
     run = CircuitBreaker("run", store, BreakerConfig(policy=Consecutive(3)))
 
     async def is_abandoned() -> None:
@@ -563,6 +563,7 @@ def test_what_was_to_happen_in_a_lost_event_loop_is_not_waited_for() -> None:
         store.paused = None
         await rate.call(works)
         await run.call(works)
+        await until(lambda: not rate._circuit.reports.are_waiting)
         await rate.aclose()
         await run.aclose()
 
