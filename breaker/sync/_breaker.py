@@ -223,7 +223,7 @@ class CircuitBreaker:
         # A call that may become slow is counted while it hangs, which wants a permit of its own.
         return guarded if self._slow_call_seconds is None else asked_first
 
-    def _call_permitted(self, permit: Permit, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def _call_permitted(self, permit: Permit, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         number = self._calls.begin(permit)
         try:
             result = function(*args, **kwargs)
@@ -235,11 +235,11 @@ class CircuitBreaker:
         permit.returned(result)
         return result
 
-    def _stream(self, function: Callable[..., Generator[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+    def _stream(self, function: Callable[..., Generator[Any, Any, Any]], /, *args: Any, **kwargs: Any) -> Any:
         permit = self.admit()
-        stream = function(*args, **kwargs)
-        resume = functools.partial(stream.send, None)
         try:
+            stream = function(*args, **kwargs)
+            resume = functools.partial(stream.send, None)
             while True:
                 number = self._calls.begin(permit)
                 try:

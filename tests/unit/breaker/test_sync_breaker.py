@@ -88,6 +88,37 @@ def test_a_call_keeps_its_result_and_its_arguments(store: TellingStore, config: 
     assert (breaker.name, breaker.config) == (NAME, config)
 
 
+def test_arguments_may_have_any_names(store: TellingStore, clock: ManualClock, config: BreakerConfig) -> None:
+    """Those of the breaker's own parameters as well, on the first call, on every later one and on a stream."""
+    breaker = CircuitBreaker(NAME, store, config)
+
+    def names(**names: object) -> list[str]:
+        """Say what arrived."""
+        return sorted(names)
+
+    def stream(**names: object) -> Iterator[str]:
+        """Say what arrived, one by one."""
+        yield from sorted(names)
+
+    half_open(breaker, store, clock)
+    for _ in range(2):
+        assert breaker.call(names, function=1, permit=2, self=3) == ["function", "permit", "self"]
+        assert list(breaker(stream)(function=1, permit=2, self=3)) == ["function", "permit", "self"]
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_stream_that_is_called_wrongly_settles_its_permit(store: TellingStore, clock: ManualClock) -> None:
+    """Its arguments are looked at when its first item is asked for, so the place of a probe must not be lost for it."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    half_open(breaker, store, clock)
+    stream: Any = breaker(numbers)
+    with pytest.raises(TypeError, match="until"):
+        next(stream())
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.last_error) == (State.OPEN, "TypeError")
+
+
 def test_a_method_can_be_decorated(store: TellingStore) -> None:
     """The guarded function is bound as the plain one is, a stream as well."""
     breaker = CircuitBreaker(NAME, store, CONFIG)
