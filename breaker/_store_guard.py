@@ -39,18 +39,26 @@ class Presence:
             # Claimed before the attempt, so that one call at a time finds out how the store is.
             self._try_again_at = now + _PAUSE_SECONDS
 
-    def note_absence(self, error: Exception) -> None:
-        """Take that a command failed."""
-        if not self.degraded:
-            self.degraded = True
-            self._try_again_at = time.monotonic() + _PAUSE_SECONDS
-            _log.warning("the store is away, each replica guards itself: %s: %s", type(error).__name__, error)
-
-    def note_answer(self) -> None:
-        """Take that a command succeeded."""
+    def note_absence(self, error: Exception) -> str:
+        """Take that a command failed; returns what to log of it, if anything."""
         if self.degraded:
-            self.degraded = False
-            _log.warning("the store answers again; the shared circuits are back in force")
+            return ""
+        self.degraded = True
+        self._try_again_at = time.monotonic() + _PAUSE_SECONDS
+        return f"the store is away, each replica guards itself: {type(error).__name__}: {error}"
+
+    def note_answer(self) -> str:
+        """Take that a command succeeded; returns what to log of it, if anything."""
+        if not self.degraded:
+            return ""
+        self.degraded = False
+        return "the store answers again; the shared circuits are back in force"
+
+
+def log_change(words: str) -> None:
+    """Log what was noted, if anything; by itself, since whatever handles it may call what is guarded."""
+    if words:
+        _log.warning("%s", words)
 
 
 class StoreGuard(Presence):
@@ -76,9 +84,9 @@ class StoreGuard(Presence):
             raise
         except Exception as error:
             # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.
-            self.note_absence(error)
+            log_change(self.note_absence(error))
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
-        self.note_answer()
+        log_change(self.note_answer())
         return reply
 
     async def _in_turn(self, command: Callable[[], Awaitable[_T]]) -> _T:

@@ -9,7 +9,6 @@ import operator
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable
-from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +19,7 @@ from breaker._errors import CallNotPermittedError, CallTimeoutError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._types import Outcome, Permitted
+from breaker.sync._blocks import OpenBlocks
 from breaker.sync._deadlines import Deadlines
 from breaker.sync._fork import in_every_child
 from breaker.sync._link import Link
@@ -32,10 +32,6 @@ _R = TypeVar("_R")
 
 _log = logging.getLogger("breaker")
 
-# What `with breaker` opened in the running thread, innermost last: one breaker serves many threads, so what belongs to
-# one call cannot lie on the breaker.
-_open_calls: ContextVar[tuple[tuple[Permit, int], ...]] = ContextVar("breaker_open_calls", default=())
-
 
 class CircuitBreaker:
     """Guards calls to one dependency, together with every other replica that uses the same name and store.
@@ -46,6 +42,9 @@ class CircuitBreaker:
     happens to the store, to a listener or to a classifier changes neither the value returned nor the exception raised,
     and delays it by no more than the store's timeout. A call that exceeds `call_timeout_seconds` counts as a failure at
     that moment; it goes on, and its own result counts no more.
+
+    Blocks of one breaker that are left out of turn, or in other threads than they were entered in, as blocks in
+    generators may be, can settle each other's permits. Such calls are better written with `admit()`.
 
     While the store is away the call is guarded as `on_store_error` says.
 
@@ -115,6 +114,7 @@ class CircuitBreaker:
         timers = self._store.timers
         self._calls = Deadlines[Permit | Permitted](self._config.call_timeout_seconds, timers, self._count_as_late)
         self._slow = Deadlines[Callable[[], None]](self._slow_call_seconds, timers, operator.call)
+        self._open_blocks = OpenBlocks()
 
     @property
     def name(self) -> str:
@@ -160,13 +160,15 @@ class CircuitBreaker:
 
     def __enter__(self) -> None:
         permit = self.admit()
-        _open_calls.set((*_open_calls.get(), (permit, self._calls.begin(permit))))
+        self._open_blocks.enter(self._calls.begin(permit), permit)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        *outer, (permit, number) = _open_calls.get()
-        _open_calls.set(tuple(outer))
+        block = self._open_blocks.leave()
+        if block is None:
+            return
+        number, permit = block
         self._calls.end(number)
         if error is None:
             permit.settle(Outcome.SUCCESS)
@@ -223,7 +225,7 @@ class CircuitBreaker:
         # A call that may become slow is counted while it hangs, which wants a permit of its own.
         return guarded if self._slow_call_seconds is None else asked_first
 
-    def _call_permitted(self, permit: Permit, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def _call_permitted(self, permit: Permit, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         number = self._calls.begin(permit)
         try:
             result = function(*args, **kwargs)
@@ -235,11 +237,11 @@ class CircuitBreaker:
         permit.returned(result)
         return result
 
-    def _stream(self, function: Callable[..., Generator[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+    def _stream(self, function: Callable[..., Generator[Any, Any, Any]], /, *args: Any, **kwargs: Any) -> Any:
         permit = self.admit()
-        stream = function(*args, **kwargs)
-        resume = functools.partial(stream.send, None)
         try:
+            stream = function(*args, **kwargs)
+            resume = functools.partial(stream.send, None)
             while True:
                 number = self._calls.begin(permit)
                 try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from breaker._errors import ScriptError, StoreUnavailableError
-from breaker._store_guard import Presence
+from breaker._store_guard import Presence, log_change
 from breaker.sync._in_time import rest_seconds, within
 
 _T = TypeVar("_T")
@@ -25,7 +25,8 @@ class StoreGuard(Presence):
         super().__init__()
         self._timeout_seconds = timeout_seconds
         self._slots = threading.Semaphore(concurrency)
-        self._lock = threading.Lock()
+        # Nothing is logged while it is held. A signal handler may make a call in the middle of one.
+        self._lock = threading.RLock()
 
     def run(self, command: Callable[[], _T]) -> _T:
         """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
@@ -37,10 +38,12 @@ class StoreGuard(Presence):
             raise
         except Exception as error:
             with self._lock:
-                self.note_absence(error)
+                change = self.note_absence(error)
+            log_change(change)
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
         with self._lock:
-            self.note_answer()
+            change = self.note_answer()
+        log_change(change)
         return reply
 
     def _bounded(self, command: Callable[[], _T]) -> _T:

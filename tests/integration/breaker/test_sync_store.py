@@ -375,6 +375,29 @@ def test_an_absent_server_does_not_stop_the_application(start: Start, caplog: py
     assert len(caplog.records) == 1
 
 
+def test_a_handler_of_the_log_may_make_guarded_calls_on_the_same_store(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that tells a pager does: nothing is logged while another call has to wait for that."""
+    breaker = start("api-1", url=f"redis://127.0.0.1:{free_port()}")
+    store, told = store_of(breaker), list[str]()
+    pager = CircuitBreaker("pager", store)
+
+    def page(record: logging.LogRecord) -> None:
+        """Tell somebody, guarded."""
+        calling = threading.Thread(target=lambda: told.append(pager.call(record.getMessage)), daemon=True)
+        calling.start()
+        calling.join(20)
+
+    monkeypatch.setattr(caplog.handler, "emit", page)
+    assert breaker.call(works) == "charged"
+    store._guard._try_again_at = 0
+    store._registered |= {NAME, "pager"}
+    monkeypatch.setattr(store, "_evaluate", lambda *_: ["permitted", "closed", 1, "auto", "nothing", "", 0])
+    assert breaker.call(works) == "charged"
+    assert [words[:24] for words in told] == ["the store is away, each ", "the store answers again;"]
+
+
 def test_a_frozen_server_costs_one_store_timeout_and_what_was_known_is_kept(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

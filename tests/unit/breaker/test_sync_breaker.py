@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -25,8 +26,10 @@ from breaker import (
     StoreUnavailableError,
 )
 from breaker.sync import CircuitBreaker, MemoryStore
+from breaker.sync._blocks import OpenBlocks
+from tests.support.processes import wait_until
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, works
+from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, works
 
 NAME = "stripe"
 CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, call_timeout_seconds=4)
@@ -86,6 +89,37 @@ def test_a_call_keeps_its_result_and_its_arguments(store: TellingStore, config: 
         assert breaker.call(charge, 6, currency="USD") == "6 USD"
     assert charge.__name__ == "charge"
     assert (breaker.name, breaker.config) == (NAME, config)
+
+
+def test_arguments_may_have_any_names(store: TellingStore, clock: ManualClock, config: BreakerConfig) -> None:
+    """Those of the breaker's own parameters as well, on the first call, on every later one and on a stream."""
+    breaker = CircuitBreaker(NAME, store, config)
+
+    def names(**names: object) -> list[str]:
+        """Say what arrived."""
+        return sorted(names)
+
+    def stream(**names: object) -> Iterator[str]:
+        """Say what arrived, one by one."""
+        yield from sorted(names)
+
+    half_open(breaker, store, clock)
+    for _ in range(2):
+        assert breaker.call(names, function=1, permit=2, self=3) == ["function", "permit", "self"]
+        assert list(breaker(stream)(function=1, permit=2, self=3)) == ["function", "permit", "self"]
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_stream_that_is_called_wrongly_settles_its_permit(store: TellingStore, clock: ManualClock) -> None:
+    """Its arguments are looked at when its first item is asked for, so the place of a probe must not be lost for it."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    half_open(breaker, store, clock)
+    stream: Any = breaker(numbers)
+    with pytest.raises(TypeError, match="until"):
+        next(stream())
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.last_error) == (State.OPEN, "TypeError")
 
 
 def test_a_method_can_be_decorated(store: TellingStore) -> None:
@@ -220,6 +254,64 @@ def test_a_block_is_guarded_and_blocks_can_be_nested(store: TellingStore) -> Non
     assert view is not None
     assert (view.state, view.failures) == (State.CLOSED, 2)
     assert state_of(store) is State.OPEN
+
+
+def test_blocks_of_generators_that_take_turns_settle_their_own_circuits(store: TellingStore) -> None:
+    """The one whose dependency fails opens its circuit, and the healthy one keeps its own closed."""
+    healthy, failing = CircuitBreaker("healthy", store, CONFIG), CircuitBreaker(NAME, store, CONFIG)
+
+    def in_block(breaker: CircuitBreaker, end: Callable[[], object]) -> Iterator[None]:
+        """Stay in a block, and end."""
+        with breaker:
+            yield
+            end()
+
+    for _ in range(3):
+        first, second = in_block(failing, fails), in_block(healthy, works)
+        next(first)
+        next(second)
+        with pytest.raises(ProviderDownError):
+            next(first)
+        assert not list(second)
+    view = store.snapshot("healthy")
+    assert view is not None
+    assert (view.state, view.failures) == (State.CLOSED, 0)
+    assert state_of(store) is State.OPEN
+
+
+def test_a_block_may_be_left_in_another_thread_than_it_was_entered_in(store: TellingStore, clock: ManualClock) -> None:
+    """As where a pool of threads goes on with a generator."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    half_open(breaker, store, clock)
+    in_thread(breaker.__enter__).join(20)
+    in_thread(lambda: breaker.__exit__(None, None, None)).join(20)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_thread_leaves_its_own_blocks_first_and_then_those_of_ended_threads(store: TellingStore) -> None:
+    """A thread that still runs will leave its own block itself."""
+    permit, blocks, go_on = CircuitBreaker(NAME, store).admit(), OpenBlocks(), threading.Event()
+
+    def stay() -> None:
+        """Enter a block, and stay."""
+        blocks.enter(2, permit)
+        go_on.wait(20)
+
+    in_thread(lambda: blocks.enter(1, permit)).join(20)
+    staying = in_thread(stay)
+    wait_until(lambda: len(blocks._of_threads) == 2, "both are in")
+    blocks.enter(3, permit)
+    blocks.enter(4, permit)
+    assert [blocks.leave() for _ in range(5)] == [(4, permit), (3, permit), (1, permit), (2, permit), None]
+    go_on.set()
+    staying.join(20)
+
+
+def test_leaving_a_block_that_nobody_entered_does_nothing(store: TellingStore) -> None:
+    """It never replaces the result of what ran in it."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    breaker.__exit__(ProviderDownError, ProviderDownError(), None)
+    assert not store.reports
 
 
 def test_a_permit_is_settled_once(store: TellingStore) -> None:
