@@ -3,15 +3,16 @@
 
 -- Written at once by a first call, so that redis-cli shows every field from the start.
 local BLANK = {
-  'failures', '0', 'calls', '0', 'slow_calls', '0', 'opened_at', '', 'opened_at_ms', '0', 'retry_at_ms', '0',
-  'reopens', '0', 'closed_at_ms', '0', 'probe_successes', '0', 'trip_reason', '', 'last_error', '', 'tripped_by', '',
-  'outlier', '', 'mode', 'auto', 'mode_reason', '', 'mode_actor', '', 'mode_until_ms', '0', 'settings', '', 'v', '1',
+  'failures', '0', 'run', '0', 'calls', '0', 'slow_calls', '0', 'opened_at', '', 'opened_at_ms', '0',
+  'retry_at_ms', '0', 'reopens', '0', 'closed_at_ms', '0', 'probe_successes', '0', 'trip_reason', '',
+  'last_error', '', 'tripped_by', '', 'outlier', '', 'mode', 'auto', 'mode_reason', '', 'mode_actor', '',
+  'mode_until_ms', '0', 'settings', '', 'v', '1',
 }
 
 -- Entries kept in the events stream, approximately: months of a healthy circuit, an hour of one that flaps.
 local MAX_EVENTS = 1000
 
-local NUMBERS = { 'generation', 'failures', 'retry_at_ms', 'reopens', 'closed_at_ms', 'probe_successes',
+local NUMBERS = { 'generation', 'failures', 'run', 'retry_at_ms', 'reopens', 'closed_at_ms', 'probe_successes',
   'mode_until_ms', 'config_at_ms' }
 local TEXTS = { 'state', 'mode', 'last_error', 'outlier', 'settings', 'config' }
 

@@ -238,22 +238,6 @@ async def test_a_report_repeated_after_the_trip_is_stale(rated: Circuit) -> None
     assert await rated.view() == before
 
 
-async def test_failures_in_a_row_and_a_rate_may_take_turns(circuit: Circuit) -> None:
-    """A policy that changes while the fleet runs counts by its own measure and leaves nothing behind for the other."""
-    run, rate = {"minimum_reporters": 2}, {"minimum_reporters": 2, "policy": _rate()}
-    circuit.configure(**run)
-    first = await circuit.permit()
-    await circuit.settle(first, Outcome.FAILURE)
-    circuit.configure(**rate)
-    assert (await circuit.count(3, 1)).failures == 1
-    circuit.configure(**run)
-    assert (await circuit.settle(first, Outcome.FAILURE)).failures == 2
-    await circuit.succeed()
-    circuit.configure(**rate)
-    await circuit.count(1)
-    assert (await circuit.view()).calls == 1
-
-
 def _spread(calls: int) -> Iterable[bool]:
     """Every fifth call fails."""
     return (number % 5 == 0 for number in range(calls))

@@ -45,6 +45,14 @@ async def test_a_run_keeps_fewer_ids_than_its_threshold(circuit: Circuit, client
     assert await client.zcard(f"breaker:{{{NAME}}}:reporters") == 1
 
 
+async def test_a_success_leaves_no_id_and_no_witness_of_a_row(circuit: Circuit, client: Any) -> None:
+    """Where nothing but failures in a row is counted, nothing is left when they end."""
+    circuit.configure(policy=Consecutive(3), minimum_reporters=2)
+    await circuit.fail(20)
+    await circuit.succeed()
+    assert await client.exists(f"breaker:{{{NAME}}}:window", f"breaker:{{{NAME}}}:reporters") == 0
+
+
 async def test_lapsed_leases_are_cleared_away(circuit: Circuit, clock: ManualClock, client: Any) -> None:
     """Probes of which nobody ever heard again leave nothing behind."""
     circuit.configure(probe_limit=2)

@@ -92,7 +92,7 @@ MISTAKES = (
     Mistake(
         name="one failure counts as often as it is reported",
         script="_count",
-        right="redis.call('HEXISTS', keys.window, told.permit_id) == 1",
+        right="redis.call('HEXISTS', keys.window, RUN .. told.permit_id) == 1",
         wrong="false",
         broken="a circuit tripped that had no reason to",
     ),
