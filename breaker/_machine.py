@@ -193,7 +193,7 @@ def _count(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[R
 def _count_run(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
     run = record.shown.run
     if told.outcome is Outcome.SUCCESS:
-        return (_without_run(record), {"run": 0, "failures": 0}, "") if run else (record, {}, "")
+        return (_without_run(record, now_ms), {"run": 0, "failures": 0}, "") if run else (record, {}, "")
     if told.permit_id in record.counted:
         return record, {}, ""
     run += 1
@@ -204,9 +204,10 @@ def _count_run(record: Record, told: Report, limits: Limits, now_ms: int) -> tup
     return record, {"run": run, "failures": run, "last_error": told.error}, reason
 
 
-def _without_run(record: Record) -> Record:
+def _without_run(record: Record, now_ms: int) -> Record:
     """Forget the failures in a row, and who saw them unless a rate asks that too."""
-    return replace(record, counted={}, reporters=record.reporters if record.window else {})
+    window = _window.swept(record.window, now_ms)
+    return replace(record, counted={}, window=window, reporters=record.reporters if window else {})
 
 
 def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
@@ -219,7 +220,7 @@ def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tu
     record, changes = replace(record, shown=shown, window=window, reporters=recent), {}
     if shown.run and told.calls > told.failures + told.slow:
         # One of the calls was good, so what others count in a row is over.
-        record, changes = _without_run(record), {"run": 0}
+        record, changes = _without_run(record, now_ms), {"run": 0}
     return record, changes, _window.verdict(sums, limits)
 
 

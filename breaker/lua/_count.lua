@@ -1,25 +1,17 @@
 -- What a closed circuit counts, and when that says that it should trip.
 -- @include _record
+-- @include _window
 
--- The window moves on by a tenth of itself, so the memory stays at ten buckets whatever the traffic.
-local BUCKETS = 10
-
--- The ids of the failures in a row share a hash with a rate's buckets: during a rolling deploy, or while an operator's
--- settings hold, a circuit may count both.
+-- What tells the id of a failure in a row from a rate's bucket.
 local RUN = 'run:'
 
 -- Forgets the failures in a row, and who saw them unless a rate asks that too.
-local function end_run(keys)
-  local others = 0
-  local fields = redis.call('HGETALL', keys.window)
-  for index = 1, #fields, 2 do
-    if string.sub(fields[index], 1, #RUN) == RUN then
-      redis.call('HDEL', keys.window, fields[index])
-    else
-      others = others + 1
-    end
+local function end_run(keys, now_ms)
+  local buckets, ids = read_window(keys, now_ms)
+  for _, id in ipairs(ids) do
+    redis.call('HDEL', keys.window, id)
   end
-  if others == 0 then
+  if #buckets == 0 then
     redis.call('DEL', keys.reporters)
   end
 end
@@ -30,7 +22,7 @@ local function count_run(keys, record, limits, told, now_ms)
     if record.run == 0 then
       return {}
     end
-    end_run(keys)
+    end_run(keys, now_ms)
     return { run = 0, failures = 0 }
   end
   if redis.call('HEXISTS', keys.window, RUN .. told.permit_id) == 1 then
@@ -43,31 +35,6 @@ local function count_run(keys, record, limits, told, now_ms)
   end
   return { run = run, failures = run, last_error = told.error_class },
     run >= limits.consecutive and run .. ' consecutive failures' or nil
-end
-
--- Adds to the bucket of now, forgets what is out of the window, and adds up what is in it: calls, failures, slow.
-local function count_in_window(keys, limits, told, now_ms)
-  -- A bucket is named by its moment rather than by a number: replicas whose windows differ, as during a rolling deploy,
-  -- read each other's.
-  local bucket_ms = math.floor(limits.window_ms / BUCKETS)
-  local current = now_ms - now_ms % bucket_ms
-  local sums = { calls = 0, failures = 0, slow = 0 }
-  for part, added in pairs({ calls = told.calls, failures = told.failures, slow = told.slow }) do
-    if added > 0 then
-      redis.call('HINCRBY', keys.window, current .. ':' .. part, added)
-    end
-  end
-  local fields = redis.call('HGETALL', keys.window)
-  for index = 1, #fields, 2 do
-    local began, part = string.match(fields[index], '^(%d+):(%a+)$')
-    local began_ms = tonumber(began)
-    if began_ms and began_ms > current - bucket_ms * BUCKETS and began_ms <= now_ms then
-      sums[part] = sums[part] + tonumber(fields[index + 1])
-    elseif began_ms then
-      redis.call('HDEL', keys.window, fields[index])
-    end
-  end
-  return sums
 end
 
 -- Counts for a rate. Counts change with every report, so they are neither a revision nor a message: nobody's answer
@@ -86,7 +53,7 @@ local function count_rate(keys, record, limits, told, now_ms)
   local changes = {}
   if record.run > 0 and told.calls > told.failures + told.slow then
     -- One of the calls was good, so what others count in a row is over.
-    end_run(keys)
+    end_run(keys, now_ms)
     changes.run = 0
   end
   if sums.calls < limits.minimum_calls then

@@ -139,3 +139,59 @@ async def test_a_new_generation_begins_without_a_row(circuit: Circuit, clock: Ma
     circuit.configure(**RUN)
     assert (await circuit.permit())[1].reporting is Reporting.FAILURES
     assert (await circuit.fail()).failures == 1
+
+
+@pytest.mark.parametrize("short_first", [True, False])
+async def test_a_short_window_leaves_a_long_one_alone(circuit: Circuit, clock: ManualClock, short_first: bool) -> None:
+    """Beside replicas that look back for five seconds, half of a minute's calls trip those that look back for it."""
+    short, long = _rate(window_seconds=5, minimum_calls=1000), _rate(minimum_calls=24)
+    seen = []
+    for _ in range(12):
+        for each in (short, long) if short_first else (long, short):
+            circuit.configure(**each)
+            if State.OPEN not in seen:
+                seen.append((await circuit.count(2, 1)).state)
+        clock.advance(5)
+    assert seen[-1] is State.OPEN
+    assert (await circuit.view()).trip_reason == "12 of 24 calls failed"
+
+
+async def test_every_window_counts_what_all_have_told(circuit: Circuit, clock: ManualClock) -> None:
+    """Calls are the circuit's, whoever has told of them: as long as they are in both windows, everybody counts them."""
+    clock.advance(-clock.seconds % 60)  # to where buckets of every width begin
+    circuit.configure(**_rate(window_seconds=5))
+    await circuit.count(4, 1)
+    circuit.configure(**_rate(window_seconds=60))
+    assert (await circuit.count(3, 1)).failures == 2
+    assert (await circuit.view()).calls == 7
+    clock.advance(4)
+    circuit.configure(**_rate(window_seconds=5))
+    assert (await circuit.count(1)).failures == 2
+    clock.advance(1)
+    assert (await circuit.count(1)).failures == 0
+    circuit.configure(**_rate(window_seconds=60))
+    assert (await circuit.count(1)).failures == 1
+
+
+async def test_calls_are_remembered_for_the_window_of_who_told_of_them(circuit: Circuit, clock: ManualClock) -> None:
+    """A longer window that comes later finds what is left, and keeps what it is told itself for as long as it looks."""
+    circuit.configure(**_rate(window_seconds=5))
+    await circuit.count(2, 1)
+    circuit.configure(**_rate(window_seconds=60))
+    clock.advance(4.999)
+    assert (await circuit.count(2, 1)).failures == 2
+    clock.advance(0.001)
+    assert (await circuit.count(1)).failures == 1
+    clock.advance(54.998)
+    assert (await circuit.count(1)).failures == 1
+
+
+async def test_calls_that_are_out_of_every_window_are_no_rate_any_more(circuit: Circuit, clock: ManualClock) -> None:
+    """When all replicas count failures in a row again, a success forgets who saw them, as it does without a rate."""
+    circuit.configure(minimum_reporters=2, **_rate(window_seconds=5))
+    await circuit.count(1, 1, by="replica-2")
+    clock.advance(5)
+    circuit.configure(minimum_reporters=2, **RUN)
+    await circuit.fail()
+    await circuit.succeed()
+    assert (await circuit.fail(9)).state is State.CLOSED

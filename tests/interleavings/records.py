@@ -140,7 +140,9 @@ class Guise:
             bucket_ms = bucket_ms_of(self.limits)
             began_ms = now_ms - now_ms % bucket_ms - (age + (self.past if age == BUCKETS else 0)) * bucket_ms
             window |= {
-                f"{began_ms}:{part}": str(amount) for part, amount in zip(_PARTS, amounts, strict=True) if amount
+                f"{began_ms}:{bucket_ms}:{part}": str(amount)
+                for part, amount in zip(_PARTS, amounts, strict=True)
+                if amount
             }
         by_deadline = sorted(leases, key=lambda member: (member[1], member[0]))
         return Dump({name: str(value) for name, value in record.items()}, by_deadline, window, [], 0)
@@ -195,7 +197,7 @@ class Guise:
         parts = [(name.split(":"), int(amount)) for name, amount in window.items()]
         return put_together(
             Bucket((now_ms - int(began_ms)) // bucket_ms, **(dict.fromkeys(_PARTS, 0) | {part: amount}))
-            for (began_ms, part), amount in parts
+            for (began_ms, _, part), amount in parts
         )
 
 
