@@ -80,7 +80,14 @@ local function change(keys, record, changes, now_ms, idle_ms, event)
   publish(keys, now_ms)
 end
 
+-- Forgets everything that belongs to the generation that ends.
+local function forget_calls(keys)
+  redis.call('DEL', keys.probes, keys.window, keys.reporters)
+end
+
 local function create(keys, record, config, now_ms, idle_ms)
+  -- The record alone may have been lost, by an eviction or by hand: nothing of its earlier life may count in this one.
+  forget_calls(keys)
   record.generation, record.config = next_generation(record, now_ms), config
   record.config_at_ms = config ~= '' and now_ms or 0
   redis.call('HSET', keys.record, 'state', 'closed', 'generation', record.generation, 'revision', 1, 'config', config,

@@ -9,11 +9,6 @@ local function end_expired_mode(keys, record, now_ms, idle_ms)
   end
 end
 
--- Forgets everything that belongs to the generation that ends.
-local function forget_calls(keys)
-  redis.call('DEL', keys.probes, keys.window, keys.reporters)
-end
-
 -- How long to stay open: as configured at first, and longer with each reopening. The chance is drawn from the
 -- generation, which is a moment in milliseconds: as good as any, and the same wherever it is drawn.
 local function cooldown_of(limits, reopens, generation)
