@@ -143,7 +143,7 @@ class Isolation:
     @property
     def hears_successes(self) -> bool:
         """Whether a success changes anything here."""
-        return not self._limits.consecutive or self._record.shown.failures > 0
+        return not self._limits.consecutive or self._record.shown.run > 0
 
     def watch(self, report: Report) -> bool:
         """Count one outcome; True when this replica's own calls have just tripped its own circuit."""

@@ -99,7 +99,7 @@ def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | 
 
 def reporting(seen: View, limits: Limits) -> Reporting:
     """Tell which outcomes of a closed circuit's calls change anything."""
-    return Reporting.FAILURES if limits.consecutive and not seen.failures else Reporting.COUNTED
+    return Reporting.FAILURES if limits.consecutive and not seen.run else Reporting.COUNTED
 
 
 def ramp_rest_ms(seen: View, limits: Limits) -> int:
@@ -191,19 +191,23 @@ def _count(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[R
 
 
 def _count_run(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
-    failures = record.shown.failures
+    run = record.shown.run
     if told.outcome is Outcome.SUCCESS:
-        if not failures:
-            return record, {}, ""
-        return replace(record, counted={}, window={}, reporters={}), {"failures": 0}, ""
+        return (_without_run(record, now_ms), {"run": 0, "failures": 0}, "") if run else (record, {}, "")
     if told.permit_id in record.counted:
         return record, {}, ""
-    failures += 1
-    if failures < limits.consecutive:
+    run += 1
+    if run < limits.consecutive:
         # No more ids than a run may be long: beyond that the circuit waits for more reporters, not for more failures.
         record = replace(record, counted={**record.counted, told.permit_id: now_ms})
-    reason = f"{failures} consecutive failures" if failures >= limits.consecutive else ""
-    return record, {"failures": failures, "last_error": told.error}, reason
+    reason = f"{run} consecutive failures" if run >= limits.consecutive else ""
+    return record, {"run": run, "failures": run, "last_error": told.error}, reason
+
+
+def _without_run(record: Record, now_ms: int) -> Record:
+    """Forget the failures in a row, and who saw them unless a rate asks that too."""
+    window = _window.swept(record.window, now_ms)
+    return replace(record, counted={}, window=window, reporters=record.reporters if window else {})
 
 
 def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
@@ -213,8 +217,11 @@ def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tu
     shown = record.shown._replace(calls=sums.calls, failures=sums.failures, slow_calls=sums.slow)
     if told.outcome is Outcome.FAILURE:
         shown = shown._replace(last_error=told.error)
-    record = replace(record, shown=shown, counted={}, window=window, reporters=recent)
-    return record, {}, _window.verdict(sums, limits)
+    record, changes = replace(record, shown=shown, window=window, reporters=recent), {}
+    if shown.run and told.calls > told.failures + told.slow:
+        # One of the calls was good, so what others count in a row is over.
+        record, changes = _without_run(record, now_ms), {"run": 0}
+    return record, changes, _window.verdict(sums, limits)
 
 
 def _report_probe(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:

@@ -22,7 +22,7 @@ class Record:
     Attributes:
         shown: What everybody may see, without what only the clock tells.
         probes: Probe token → lease deadline.
-        counted: Permit id of a failure counted in a row → when.
+        counted: Permit id of a failure in a row → when.
         window: What a rate counts.
         reporters: Replica → its last failure that was counted.
         events: The newest entries of the events stream, oldest first.
@@ -60,6 +60,7 @@ def opened(
         # A success may be the call that completes a rate's minimum.
         last_error=told.error if told.outcome is Outcome.FAILURE else record.shown.last_error,
         tripped_by=told.replica_id,
+        run=0,
         outlier="",
         config=limits.text,
         config_at_ms=now_ms,
@@ -92,6 +93,7 @@ def closed(record: Record, kind: Transition, by: str, reason: str, now_ms: int, 
         state=State.CLOSED,
         generation=next_generation(record, now_ms),
         failures=0,
+        run=0,
         calls=0,
         slow_calls=0,
         opened_at="",

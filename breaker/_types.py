@@ -259,7 +259,8 @@ class View(NamedTuple):
         state: The circuit's state.
         generation: Its generation.
         revision: Changes with every change in a generation, so that of two views the newer one can be told.
-        failures: Failures in a row, or in the window as of the last report.
+        failures: Failures in a row, or in the window, as the last report counted them.
+        run: Failures in a row, as replicas with `Consecutive` count them beside others; a success ends them.
         calls: Calls in the window as of the last report; a rate counts them, `Consecutive` does not.
         slow_calls: Slow calls likewise.
         opened_at: When the circuit opened, as text (UTC); empty while it is closed.
@@ -289,6 +290,7 @@ class View(NamedTuple):
     generation: int = 0
     revision: int = 0
     failures: int = 0
+    run: int = 0
     calls: int = 0
     slow_calls: int = 0
     opened_at: str = ""

@@ -3,15 +3,16 @@
 
 -- Written at once by a first call, so that redis-cli shows every field from the start.
 local BLANK = {
-  'failures', '0', 'calls', '0', 'slow_calls', '0', 'opened_at', '', 'opened_at_ms', '0', 'retry_at_ms', '0',
-  'reopens', '0', 'closed_at_ms', '0', 'probe_successes', '0', 'trip_reason', '', 'last_error', '', 'tripped_by', '',
-  'outlier', '', 'mode', 'auto', 'mode_reason', '', 'mode_actor', '', 'mode_until_ms', '0', 'settings', '', 'v', '1',
+  'failures', '0', 'run', '0', 'calls', '0', 'slow_calls', '0', 'opened_at', '', 'opened_at_ms', '0',
+  'retry_at_ms', '0', 'reopens', '0', 'closed_at_ms', '0', 'probe_successes', '0', 'trip_reason', '',
+  'last_error', '', 'tripped_by', '', 'outlier', '', 'mode', 'auto', 'mode_reason', '', 'mode_actor', '',
+  'mode_until_ms', '0', 'settings', '', 'v', '1',
 }
 
 -- Entries kept in the events stream, approximately: months of a healthy circuit, an hour of one that flaps.
 local MAX_EVENTS = 1000
 
-local NUMBERS = { 'generation', 'failures', 'retry_at_ms', 'reopens', 'closed_at_ms', 'probe_successes',
+local NUMBERS = { 'generation', 'failures', 'run', 'retry_at_ms', 'reopens', 'closed_at_ms', 'probe_successes',
   'mode_until_ms', 'config_at_ms' }
 local TEXTS = { 'state', 'mode', 'last_error', 'outlier', 'settings', 'config' }
 
@@ -79,7 +80,14 @@ local function change(keys, record, changes, now_ms, idle_ms, event)
   publish(keys, now_ms)
 end
 
+-- Forgets everything that belongs to the generation that ends.
+local function forget_calls(keys)
+  redis.call('DEL', keys.probes, keys.window, keys.reporters)
+end
+
 local function create(keys, record, config, now_ms, idle_ms)
+  -- The record alone may have been lost, by an eviction or by hand: nothing of its earlier life may count in this one.
+  forget_calls(keys)
   record.generation, record.config = next_generation(record, now_ms), config
   record.config_at_ms = config ~= '' and now_ms or 0
   redis.call('HSET', keys.record, 'state', 'closed', 'generation', record.generation, 'revision', 1, 'config', config,

@@ -9,11 +9,6 @@ local function end_expired_mode(keys, record, now_ms, idle_ms)
   end
 end
 
--- Forgets everything that belongs to the generation that ends.
-local function forget_calls(keys)
-  redis.call('DEL', keys.probes, keys.window, keys.reporters)
-end
-
 -- How long to stay open: as configured at first, and longer with each reopening. The chance is drawn from the
 -- generation, which is a moment in milliseconds: as good as any, and the same wherever it is drawn.
 local function cooldown_of(limits, reopens, generation)
@@ -36,17 +31,17 @@ local function open(keys, record, limits, told, what, now_ms)
   forget_calls(keys)
   -- A success may be the call that completes a rate's minimum.
   local last_error = told.outcome == 'failure' and told.error_class or record.last_error
-  local changes = { state = 'open', generation = generation, failures = record.failures, opened_at = iso(now_ms),
-    opened_at_ms = now_ms, retry_at_ms = now_ms + cooldown_ms, reopens = what.reopens, trip_reason = reason,
-    last_error = last_error, tripped_by = told.replica_id, outlier = '', config = told.config,
+  local changes = { state = 'open', generation = generation, failures = record.failures, run = 0,
+    opened_at = iso(now_ms), opened_at_ms = now_ms, retry_at_ms = now_ms + cooldown_ms, reopens = what.reopens,
+    trip_reason = reason, last_error = last_error, tripped_by = told.replica_id, outlier = '', config = told.config,
     config_at_ms = now_ms, probe_successes = 0 }
   change(keys, record, changes, now_ms, limits.idle_ms, { kind = what.kind, by = told.replica_id, reason = reason })
 end
 
 local function close(keys, record, also, now_ms, idle_ms, event)
   forget_calls(keys)
-  local changes = { state = 'closed', generation = next_generation(record, now_ms), failures = 0, calls = 0,
-    slow_calls = 0, opened_at = '', opened_at_ms = 0, retry_at_ms = 0, outlier = '', probe_successes = 0 }
+  local changes = { state = 'closed', generation = next_generation(record, now_ms), failures = 0, run = 0,
+    calls = 0, slow_calls = 0, opened_at = '', opened_at_ms = 0, retry_at_ms = 0, outlier = '', probe_successes = 0 }
   for field, value in pairs(also) do
     changes[field] = value
   end

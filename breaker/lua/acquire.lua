@@ -73,7 +73,7 @@ if record.state == 'closed' then
   if rest_ms then
     return refused('ramping', rest_ms)
   end
-  return permitted(limits.consecutive > 0 and record.failures == 0 and 'failures' or 'counted')
+  return permitted(limits.consecutive > 0 and record.run == 0 and 'failures' or 'counted')
 end
 
 local transition

@@ -68,8 +68,8 @@ async def test_a_share_of_zero_is_no_share(circuit: Circuit) -> None:
 async def test_the_window_of_a_rate_may_be_set(circuit: Circuit, clock: ManualClock) -> None:
     """A longer window counts what the configured one would have forgotten."""
     circuit.configure(policy=FailureRate(window_seconds=10, minimum_calls=2))
-    await circuit.fail()
     await circuit.adjust(window_ms=100_000)
+    await circuit.fail()
     clock.advance(50)
     assert (await circuit.fail()).state is State.OPEN
 

@@ -92,7 +92,7 @@ MISTAKES = (
     Mistake(
         name="one failure counts as often as it is reported",
         script="_count",
-        right="redis.call('HEXISTS', keys.window, told.permit_id) == 1",
+        right="redis.call('HEXISTS', keys.window, RUN .. told.permit_id) == 1",
         wrong="false",
         broken="a circuit tripped that had no reason to",
     ),
@@ -106,9 +106,9 @@ MISTAKES = (
     ),
     Mistake(
         name="calls count for twice as long as the window",
-        script="_count",
-        right="began_ms > current - bucket_ms * BUCKETS",
-        wrong="began_ms > current - 2 * bucket_ms * BUCKETS",
+        script="_window",
+        right="width_ms * BUCKETS and",
+        wrong="2 * width_ms * BUCKETS and",
         broken="a circuit tripped that had no reason to",
         scope=RATE,
     ),

@@ -101,7 +101,7 @@ async def test_a_person_can_read_the_record(store: RedisStore, cli: redis.Redis)
     await breaker.call(works)
     record: dict[str, str] = cli.hgetall(KEY)  # type: ignore[assignment]
     assert set(record) == {
-        *("state", "generation", "revision", "failures", "opened_at", "opened_at_ms", "retry_at_ms", "reopens"),
+        *("state", "generation", "revision", "failures", "run", "opened_at", "opened_at_ms", "retry_at_ms", "reopens"),
         *("probe_successes", "trip_reason", "last_error", "tripped_by", "mode", "mode_reason", "mode_actor"),
         *("mode_until_ms", "config", "config_at_ms", "settings", "outlier", "calls", "slow_calls", "closed_at_ms", "v"),
     }

@@ -39,10 +39,17 @@ def test_a_circuit_whose_ramp_is_over_permits_without_asking(mirror: MirroredCir
 
 
 def test_counted_failures_make_a_success_worth_a_message(mirror: MirroredCircuit) -> None:
-    """While the view shows failures, successes are to be reported."""
-    mirror.see(CLOSED._replace(failures=2, revision=3))
+    """While the view shows failures in a row, successes are to be reported."""
+    mirror.see(CLOSED._replace(failures=2, run=2, revision=3))
     assert mirror.permit is not None
     assert mirror.permit.reporting is Reporting.COUNTED
+
+
+def test_failures_that_a_rate_counted_make_no_success_worth_a_message(mirror: MirroredCircuit) -> None:
+    """Beside replicas that count a rate, a success ends failures in a row and nothing else."""
+    mirror.see(CLOSED._replace(failures=2, revision=3))
+    assert mirror.permit is not None
+    assert mirror.permit.reporting is Reporting.FAILURES
 
 
 def test_an_open_view_refuses_until_its_moment(mirror: MirroredCircuit, clock: ManualClock) -> None:
