@@ -61,8 +61,11 @@ def log_change(words: str) -> None:
         _log.warning("%s", words)
 
 
-class StoreGuard(Presence):
+class StoreGuard:
     """Bounds every command to a store, and asks a store that is away once in a while only.
+
+    Where the parts of a store may be away by themselves, as the nodes of a Cluster, each is asked for itself: calls for
+    one that is away neither speak for the others nor take their attempts.
 
     Args:
         timeout_seconds: The longest that a command may take, connecting and queueing included.
@@ -70,23 +73,31 @@ class StoreGuard(Presence):
     """
 
     def __init__(self, timeout_seconds: float, concurrency: int) -> None:
-        super().__init__()
+        self._presences: dict[str, Presence] = {}
         self._deadlines = Deadlines(timeout_seconds, lambda: TimeoutError(f"no answer within {timeout_seconds:g} s"))
         self._slots = asyncio.Semaphore(concurrency)
 
-    async def run(self, command: Callable[[], Awaitable[_T]]) -> _T:
+    @property
+    def away(self) -> list[str]:
+        """The parts that are away."""
+        return [part for part, presence in self._presences.items() if presence.degraded]
+
+    async def run(self, command: Callable[[], Awaitable[_T]], part: str = "") -> _T:
         """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
-        self.check()
+        presence = self._presences.get(part)
+        if presence is None:
+            presence = self._presences[part] = Presence()
+        presence.check()
         try:
             reply = await self._deadlines.bound(self._in_turn(command))
         except ScriptError:
-            self.note_answer()  # It is there, and what is wrong is one circuit.
+            log_change(presence.note_answer())  # It is there, and what is wrong is one circuit.
             raise
         except Exception as error:
             # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.
-            log_change(self.note_absence(error))
+            log_change(presence.note_absence(error))
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
-        log_change(self.note_answer())
+        log_change(presence.note_answer())
         return reply
 
     async def _in_turn(self, command: Callable[[], Awaitable[_T]]) -> _T:

@@ -185,7 +185,8 @@ class Replica:
         """Reach nobody any more and go on with no call: what is left of a process that was killed."""
         await self._disconnect()
         assert self._store is not None
-        self._store._guard.degraded, self._store._guard._try_again_at = True, math.inf
+        presence = self._store._guard._presences[""]
+        presence.degraded, presence._try_again_at = True, math.inf
 
     async def _disconnect(self) -> None:
         if self._store is not None and self._client is not None:

@@ -273,7 +273,7 @@ async def test_a_frozen_server_costs_one_store_timeout(
     tried = [pause for pause in pauses if pause >= 0.2]
     assert len(tried) == 1, "only the first call waited for the server"
     monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0)
-    store._guard._try_again_at = 0
+    store._guard._presences[""]._try_again_at = 0
     async with asyncio.timeout(10):
         while store.degraded:
             await breaker.call(works)
