@@ -16,7 +16,7 @@ from breaker._call import Call
 from breaker._circuit import Circuit
 from breaker._config import BreakerConfig, Consecutive
 from breaker._deadlines import Deadlines
-from breaker._errors import CallNotPermittedError, CallTimeoutError
+from breaker._errors import CallNotPermittedError, CallTimeoutError, ConfigError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._link import Link
@@ -56,7 +56,7 @@ class CircuitBreaker:
             cooldown has passed, by one replica, and no caller is ever the probe.
 
     Raises:
-        ConfigError: The name cannot be one.
+        ConfigError: The name cannot be one, or the store is one of `breaker.sync`.
     """
 
     def __init__(
@@ -72,6 +72,10 @@ class CircuitBreaker:
         listeners: Iterable[Listener] = (),
         probe: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        if not hasattr(store, "aclose"):
+            raise ConfigError(
+                "the store is for threads: breaker.sync.CircuitBreaker uses it, or make a breaker.RedisStore"
+            )
         config = config or BreakerConfig()
         self._store = store
         self._circuit = Circuit(

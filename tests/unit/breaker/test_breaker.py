@@ -11,12 +11,14 @@ from breaker import (
     CallNotPermittedError,
     CallTimeoutError,
     CircuitBreaker,
+    ConfigError,
     Consecutive,
     EventKind,
     MemoryStore,
     Outcome,
     State,
     StoreUnavailableError,
+    sync,
 )
 from breaker._limits import Limits
 from breaker._types import Permitted, Recorded, Refused, Report, Transition
@@ -587,3 +589,9 @@ async def test_a_listener_may_end_the_program(store: MemoryStore, end: type[Base
             Recorded(True, State.OPEN, permit.generation + 1, 1, Transition.TRIPPED),
             (0, 0),
         )
+
+
+def test_a_store_of_threads_is_refused_at_the_door() -> None:
+    """The message says which breaker is for it."""
+    with pytest.raises(ConfigError, match=r"breaker\.sync\.CircuitBreaker"):
+        CircuitBreaker("c", sync.MemoryStore())  # type: ignore[arg-type]
