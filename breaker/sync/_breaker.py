@@ -90,7 +90,7 @@ class CircuitBreaker:
         policy = self._config.policy
         self._slow_call_seconds = None if isinstance(policy, Consecutive) else policy.slow_call_seconds
         self._begin()
-        in_every_child(self._begin)
+        in_every_child(self, CircuitBreaker._begin)
 
     def _begin(self) -> None:
         turn = Turn(self._name, self._listeners)

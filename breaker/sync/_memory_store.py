@@ -26,7 +26,7 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._circuits = Circuits(clock)
         self._begin()
-        in_every_child(self._begin)
+        in_every_child(self, MemoryStore._begin)
 
     def _begin(self) -> None:
         # The circuits stay as they were at the fork.
