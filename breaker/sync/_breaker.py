@@ -129,8 +129,7 @@ class CircuitBreaker:
     @property
     def status(self) -> Status:
         """What this replica knows of the circuit and has counted; asks nobody."""
-        with self._turn:
-            return self._circuit.status(degraded=self._store.degraded)
+        return self._turn.take(self._circuit.status, degraded=self._store.degraded)
 
     def call(self, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call a function if the circuit permits it, and return what it returns.

@@ -63,15 +63,13 @@ class Link:
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        with self.turn:
-            call = self._circuit.admit()
+        call = self.turn.take(self._circuit.admit)
         return call or self._ask(may_probe=self._probe is None)
 
     def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
         word = error if isinstance(error, str) else self._judge.describe(error)
-        with self.turn:
-            report = self._circuit.settle(call, verdict, word)
+        report = self.turn.take(self._circuit.settle, call, verdict, word)
         self._flush_later()
         if report is None:
             return
@@ -83,8 +81,7 @@ class Link:
 
     def mark_slow(self, call: Call) -> bool:
         """Count a call that still hangs as slow; True when that settled it."""
-        with self.turn:
-            report = self._circuit.mark_slow(call)
+        report = self.turn.take(self._circuit.mark_slow, call)
         self._flush_later()
         if report is not None:
             self._send_later(report)
@@ -92,15 +89,13 @@ class Link:
 
     def peek(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused now."""
-        with self.turn:
-            decided, refused = self._circuit.peek_here()
+        decided, refused = self.turn.take(self._circuit.peek_here)
         if decided:
             return refused
         try:
             seen = self._store.snapshot(self._circuit.name)
         except StoreUnavailableError:
-            with self.turn:
-                return self._circuit.peek_away()
+            return self.turn.take(self._circuit.peek_away)
         return self._circuit.peek(seen)
 
     def close(self) -> None:
@@ -120,28 +115,27 @@ class Link:
         except Exception as error:
             if not isinstance(error, StoreUnavailableError):
                 _log.exception("%s: the store failed in a way that it should not", circuit.name)
-            with self.turn:
-                return circuit.unanswered(permit_id)
+            return self.turn.take(circuit.unanswered, permit_id)
         except BaseException:
             # Interrupted. The script may have run and given this call a probe's place, whose answer nobody waits for.
             self._send_later(circuit.given_back_unseen(permit_id))
             raise
         try:
-            with self.turn:
-                return circuit.answered(permit_id, reply)
+            return self.turn.take(circuit.answered, permit_id, reply)
         finally:
             self._look_after()
 
     def _follow(self) -> None:
         if self._must_follow:
-            with self.turn:
-                must_follow, self._must_follow = self._must_follow, False
-            if must_follow:
-                self._store.follow(self._circuit.name, self._see)
+            self.turn.take(self._follow_once)
+
+    def _follow_once(self) -> None:
+        if self._must_follow:
+            self._store.follow(self._circuit.name, self._see)
+            self._must_follow = False
 
     def _see(self, view: View | None) -> None:
-        with self.turn:
-            self._circuit.see(view)
+        self.turn.take(self._circuit.see, view)
         self._look_after()
 
     def _send_later(self, report: Report) -> None:
@@ -166,11 +160,9 @@ class Link:
         except Exception as error:
             if not isinstance(error, StoreUnavailableError):
                 _log.exception("%s: a report was lost", circuit.name)
-            with self.turn:
-                circuit.undelivered(report)
+            self.turn.take(circuit.undelivered, report)
             return
-        with self.turn:
-            circuit.delivered(report, recorded)
+        self.turn.take(circuit.delivered, report, recorded)
         self._look_after()
 
     def _record_anew(self, report: Report) -> Recorded:
@@ -188,8 +180,7 @@ class Link:
 
     def _flush(self) -> None:
         self._flushes = False
-        with self.turn:
-            report = self._circuit.flush()
+        report = self.turn.take(self._circuit.flush)
         if report is not None:
             self._report(report)
 
@@ -197,14 +188,14 @@ class Link:
         """Make sure that somebody probes when the time comes."""
         if self._probe is None:
             return
-        with self.turn:
+        with self.turn.lock:
             if self._is_looked_after or self._circuit.probe_wait_seconds() is None:
                 return
             self._is_looked_after = True
         self._probe_later()
 
     def _probe_later(self) -> None:
-        with self.turn:
+        with self.turn.lock:
             wait_seconds = self._circuit.probe_wait_seconds()
             self._is_looked_after = wait_seconds is not None
         if wait_seconds is not None:

@@ -31,7 +31,8 @@ class MemoryStore:
     def _begin(self) -> None:
         # The circuits stay as they were at the fork.
         self.timers = Timers()
-        self._lock = threading.Lock()
+        # A signal handler may make a call in the middle of another one.
+        self._lock = threading.RLock()
 
     @property
     def degraded(self) -> bool:
