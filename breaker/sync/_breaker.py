@@ -24,6 +24,7 @@ from breaker.sync._deadlines import Deadlines
 from breaker.sync._fork import in_every_child
 from breaker.sync._link import Link
 from breaker.sync._permit import Permit
+from breaker.sync._prober import Prober
 from breaker.sync._store import Store
 from breaker.sync._turn import Turn
 
@@ -91,7 +92,7 @@ class CircuitBreaker:
         policy = self._config.policy
         self._slow_call_seconds = None if isinstance(policy, Consecutive) else policy.slow_call_seconds
         self._begin()
-        in_every_child(self._begin)
+        in_every_child(self, CircuitBreaker._begin)
 
     def _begin(self) -> None:
         turn = Turn(self._name, self._listeners)
@@ -109,9 +110,14 @@ class CircuitBreaker:
             self._store,
             self._judge,
             turn,
-            probe=None if self._probe is None else self._make_probe,
+            leaves_probing=self._probe is not None,
         )
         timers = self._store.timers
+        self._prober = None
+        if self._probe is not None:
+            ask = functools.partial(self._link.ask, in_background=True)
+            self._prober = Prober(self._circuit, turn, timers, ask=ask, permit_of=self._permit, probe=self._make_probe)
+            self._link.news = self._prober.look
         self._calls = Deadlines[Permit | Permitted](self._config.call_timeout_seconds, timers, self._count_as_late)
         self._slow = Deadlines[Callable[[], None]](self._slow_call_seconds, timers, operator.call)
         self._open_blocks = OpenBlocks()
@@ -129,8 +135,7 @@ class CircuitBreaker:
     @property
     def status(self) -> Status:
         """What this replica knows of the circuit and has counted; asks nobody."""
-        with self._turn:
-            return self._circuit.status(degraded=self._store.degraded)
+        return self._turn.take(self._circuit.status, degraded=self._store.degraded)
 
     def call(self, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call a function if the circuit permits it, and return what it returns.
@@ -192,11 +197,13 @@ class CircuitBreaker:
         return self._link.peek()
 
     def close(self) -> None:
-        """End the background probe, and report what still waits.
+        """End the background probe, giving its place back if it is out, and report what still waits.
 
         For the end of a process, before the store is closed. What is not closed loses no more than the successes of the
         last moments.
         """
+        if self._prober is not None:
+            self._prober.close()
         self._link.close()
 
     def _guarded(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -269,12 +276,18 @@ class CircuitBreaker:
             permit.raised(error)
             raise
 
-    def _make_probe(self, call: Call) -> None:
-        assert self._probe is not None  # noqa: S101 - otherwise the link does not ask for it
+    def _make_probe(self, permit: Permit) -> Verdict:
+        assert self._probe is not None  # noqa: S101 - otherwise there is no prober
+        number = self._calls.begin(permit)
+        failure: BaseException | None = None
         try:
-            self._call_permitted(self._permit(call), self._probe)
-        except Exception as error:
+            verdict = self._judge.of_result(self._probe())
+        except BaseException as error:
             _log.debug("%s: the background probe failed: %s", self._name, type(error).__name__)
+            verdict, failure = self._judge.of_error(error), error
+        self._calls.end(number)
+        permit.settle(verdict, failure)
+        return verdict
 
     def _permit(self, call: Call) -> Permit:
         return Permit(call, self._link, self._judge, self._slow)

@@ -30,7 +30,7 @@ class Deadlines(Generic[_T]):
         self._late = late
         self._numbers = itertools.count()
         self._running: dict[int, tuple[float, _T]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Nobody sets a timer where one seems to be set.
         self._watching = seconds is None
 

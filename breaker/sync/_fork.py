@@ -6,24 +6,31 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable
-from weakref import WeakMethod
+from typing import Any, TypeVar
+from weakref import ref
+
+_T = TypeVar("_T")
 
 # By number, so that what was made first begins first: a store before the breakers that use it.
-_made: dict[int, WeakMethod[Callable[[], None]]] = {}
+_made: dict[int, tuple[ref[Any], Callable[[Any], None]]] = {}
 _numbers = itertools.count()
 
 
-def in_every_child(begin: Callable[[], None]) -> None:
+def in_every_child(owner: _T, begin: Callable[[_T], None]) -> None:
     """Call a method in every child that is forked from now on, as long as its object lives."""
-    number = next(_numbers)
-    _made[number] = WeakMethod(begin, lambda _: _made.pop(number, None))
+    # What is gone is looked for here: a reference that told of it would do so when the interpreter ends, too late for
+    # whatever it does.
+    for number, (gone, _) in _made.copy().items():
+        if gone() is None:
+            _made.pop(number, None)
+    _made[next(_numbers)] = ref(owner), begin
 
 
 def _begin_anew() -> None:
-    for made in _made.copy().values():
-        begin = made()
-        if begin is not None:
-            begin()
+    for made, begin in _made.copy().values():
+        owner = made()
+        if owner is not None:
+            begin(owner)
 
 
 with contextlib.suppress(AttributeError):  # Windows does not fork.

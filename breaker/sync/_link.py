@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,15 +12,7 @@ from breaker._errors import CallNotPermittedError, ScriptError, StoreUnavailable
 from breaker._judge import Judge, Verdict
 from breaker._types import Outcome, Recorded, Report, Reporting, View
 from breaker.sync._store import Store
-from breaker.sync._timers import started
 from breaker.sync._turn import Turn
-
-_log = logging.getLogger("breaker")
-
-# A background probe that was told to come back at once waits this long all the same.
-_SHORTEST_WAIT_SECONDS = 0.01
-# One for which the process could start no thread.
-_NO_THREAD_SECONDS = 1.0
 
 
 class Link:
@@ -32,27 +23,21 @@ class Link:
         store: Where the circuit lives.
         judge: Says what a call's end means.
         turn: Lets one thread at a time at the circuit; nobody waits for the store in it.
-        probe: Makes a call with the permit it is given, once the cooldown has passed, so that no caller is the probe.
+        leaves_probing: Whether callers are never probes, because a background probe is.
+
+    Attributes:
+        news: Called whenever something was learnt of the circuit.
     """
 
-    def __init__(
-        self,
-        circuit: Circuit,
-        store: Store,
-        judge: Judge,
-        turn: Turn,
-        *,
-        probe: Callable[[Call], None] | None,
-    ) -> None:
+    def __init__(self, circuit: Circuit, store: Store, judge: Judge, turn: Turn, *, leaves_probing: bool) -> None:
         self.turn = turn
+        self.news: Callable[[], None] = lambda: None
         self._circuit = circuit
         self._store = store
         self._timers = store.timers
         self._judge = judge
-        self._probe = probe
-        self._is_looked_after = False
+        self._leaves_probing = leaves_probing
         self._flushes = False
-        self._closed = False
         self._unsent: deque[Report] = deque()
 
     def admit(self) -> Call:
@@ -61,18 +46,16 @@ class Link:
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        with self.turn:
-            call = self._circuit.admit()
-        return call or self._ask(may_probe=self._probe is None)
+        call = self.turn.take(self._circuit.admit)
+        return call or self.ask()
 
     def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
         word = error if isinstance(error, str) else self._judge.describe(error)
-        with self.turn:
-            report = self._circuit.settle(call, verdict, word)
+        report = self.turn.take(self._circuit.settle, call, verdict, word)
         self._flush_later()
         if report is None:
-            self._look_after()
+            self.news()
         elif call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
             self._send_later(report)
         else:
@@ -81,8 +64,7 @@ class Link:
 
     def mark_slow(self, call: Call) -> bool:
         """Count a call that still hangs as slow; True when that settled it."""
-        with self.turn:
-            report = self._circuit.mark_slow(call)
+        report = self.turn.take(self._circuit.mark_slow, call)
         self._flush_later()
         if report is not None:
             self._send_later(report)
@@ -90,59 +72,64 @@ class Link:
 
     def peek(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused now."""
-        with self.turn:
-            decided, refused = self._circuit.peek_here()
+        decided, refused = self.turn.take(self._circuit.peek_here)
         if decided:
             return refused
         try:
             seen = self._store.snapshot(self._circuit.name)
         except StoreUnavailableError:
-            with self.turn:
-                return self._circuit.peek_away()
+            return self.turn.take(self._circuit.peek_away)
         return self._circuit.peek(seen)
 
     def close(self) -> None:
-        """End the background probe, and report what waits."""
-        self._closed = True
+        """Report what waits."""
         self._flush()
         self._send_unsent()
 
-    def _ask(self, *, may_probe: bool) -> Call:
-        circuit, in_background = self._circuit, may_probe and self._probe is not None
+    def ask(self, *, in_background: bool = False) -> Call:
+        """Ask the store for leave to make one call, where what is known here does not decide.
+
+        Args:
+            in_background: Whether this is the background probe asking; where there is one, no caller becomes a probe.
+
+        Raises:
+            CallNotPermittedError: No call goes through now.
+        """
+        circuit = self._circuit
         self._follow()
         permit_id, asked_at = next(circuit.permit_ids), circuit.mirror.newest
+        may_probe = in_background or not self._leaves_probing
         try:
             reply = self._store.acquire(
                 circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
             )
         except Exception as error:
+            self._failed(error)
             try:
-                with self.turn:
-                    self._failed(error)
-                    return circuit.unanswered(permit_id, in_background=in_background)
+                return self.turn.take(circuit.unanswered, permit_id, in_background=in_background)
             finally:
-                self._look_after()
+                self.news()
         except BaseException:
             # Interrupted. The script may have run and given this call a probe's place, whose answer nobody waits for.
             self._send_later(circuit.reports.given_back_unseen(permit_id))
             raise
         try:
-            with self.turn:
-                return circuit.answered(permit_id, reply, asked_at, in_background=in_background)
+            return self.turn.take(circuit.answered, permit_id, reply, asked_at, in_background=in_background)
         finally:
-            self._look_after()
+            self.news()
 
     def _follow(self) -> None:
         if self._circuit.must_follow:
-            with self.turn:
-                must_follow, self._circuit.must_follow = self._circuit.must_follow, False
-            if must_follow:
-                self._store.follow(self._circuit.name, self._see)
+            self.turn.take(self._follow_once)
+
+    def _follow_once(self) -> None:
+        if self._circuit.must_follow:
+            self._store.follow(self._circuit.name, self._see)
+            self._circuit.must_follow = False
 
     def _see(self, view: View | None) -> None:
-        with self.turn:
-            self._circuit.see(view)
-        self._look_after()
+        self.turn.take(self._circuit.see, view)
+        self.news()
 
     def _send_later(self, report: Report) -> None:
         """Report without waiting for it."""
@@ -164,15 +151,17 @@ class Link:
             if circuit.begins_anew(report, recorded):
                 recorded = self._record_anew(report)
         except Exception as error:
-            with self.turn:
-                self._failed(error, in_a_report=True)
-                circuit.undelivered(report)
+            self._failed(error, in_a_report=True)
+            self.turn.take(circuit.undelivered, report)
+        except BaseException:
+            # Interrupted. It may have arrived or not; told twice it counts once.
+            self._send_later(report)
+            raise
         else:
-            with self.turn:
-                circuit.delivered(report, recorded, asked_at)
+            self.turn.take(circuit.delivered, report, recorded, asked_at)
         finally:
             circuit.resetting = False
-        self._look_after()
+        self.news()
 
     def _record_anew(self, report: Report) -> Recorded:
         """Report to a circuit that the store has forgotten or has gone back in."""
@@ -194,44 +183,6 @@ class Link:
 
     def _flush(self) -> None:
         self._flushes = False
-        with self.turn:
-            report = self._circuit.reports.flush()
+        report = self.turn.take(self._circuit.reports.flush)
         if report is not None:
             self._report(report)
-
-    def _look_after(self) -> None:
-        """Make sure that somebody probes when the time comes."""
-        if self._probe is None:
-            return
-        with self.turn:
-            if self._is_looked_after or self._circuit.probe_wait_seconds() is None:
-                return
-            self._is_looked_after = True
-        self._probe_later()
-
-    def _probe_later(self) -> None:
-        with self.turn:
-            wait_seconds = self._circuit.probe_wait_seconds()
-            self._is_looked_after = wait_seconds is not None
-        if wait_seconds is not None:
-            self._timers.after(max(wait_seconds, _SHORTEST_WAIT_SECONDS), self._try_to_probe)
-
-    def _try_to_probe(self) -> None:
-        """Compete for the probe's place."""
-        if self._closed:
-            return
-        try:
-            call = self._ask(may_probe=True)
-        except CallNotPermittedError as refused:
-            self._timers.after(max(refused.retry_after_seconds, _SHORTEST_WAIT_SECONDS), self._probe_later)
-            return
-        if started(lambda: self._make_probe(call), f"breaker-probe-{self._circuit.name}") is None:
-            self.settle(call, Outcome.IGNORED)
-            self._timers.after(_NO_THREAD_SECONDS, self._probe_later)
-
-    def _make_probe(self, call: Call) -> None:
-        assert self._probe is not None  # noqa: S101 - otherwise nobody is looked after
-        try:
-            self._probe(call)
-        finally:
-            self._probe_later()

@@ -26,12 +26,13 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._circuits = Circuits(clock)
         self._begin()
-        in_every_child(self._begin)
+        in_every_child(self, MemoryStore._begin)
 
     def _begin(self) -> None:
         # The circuits stay as they were at the fork.
         self.timers = Timers()
-        self._lock = threading.Lock()
+        # A signal handler may make a call in the middle of another one.
+        self._lock = threading.RLock()
 
     @property
     def degraded(self) -> bool:

@@ -47,7 +47,7 @@ class Permit:
             verdict: How; an `Outcome`, or `OpenFor` when the dependency said how long to stay away.
             error: What went wrong, for the record's `last_error`: the exception, or a word of your own.
         """
-        with self._link.turn:
+        with self._link.turn.lock:
             settled, self._settled = self._settled, True
         if not settled:
             self._slow.end(self._number)
@@ -62,5 +62,7 @@ class Permit:
         self.settle(self._judge.of_error(error), error)
 
     def _mark_slow(self) -> None:
-        with self._link.turn:
-            self._settled = self._settled or self._link.mark_slow(self._call)
+        self._link.turn.take(self._mark_unless_settled)
+
+    def _mark_unless_settled(self) -> None:
+        self._settled = self._settled or self._link.mark_slow(self._call)

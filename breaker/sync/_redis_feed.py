@@ -53,7 +53,7 @@ class RedisFeed:
         self._timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._look_seconds = min(_LOOK_SECONDS, timeout_seconds, heartbeat_seconds)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._followers: dict[str, list[Callable[[View | None], None]]] = {}
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
@@ -64,7 +64,9 @@ class RedisFeed:
         """Tell a follower of every view of a circuit from now on, and of None when they stop arriving."""
         with self._lock:
             self._names[channel] = name
-            self._followers.setdefault(channel, []).append(see)
+            followers = self._followers.setdefault(channel, [])
+            if see not in followers:  # It was interrupted while it asked for this, and asks again.
+                followers.append(see)
             self._newly_followed.add(channel)
             if self._thread is None:
                 self._thread = started(self._run, "breaker-subscription")

@@ -73,7 +73,7 @@ class RedisStore:
         self._heartbeat_seconds = heartbeat_seconds
         self._scripts = _wire.Scripts(script_path)
         self._begin()
-        in_every_child(self._begin)
+        in_every_child(self, RedisStore._begin)
 
     @classmethod
     def from_url(

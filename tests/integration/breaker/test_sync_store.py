@@ -29,6 +29,7 @@ from breaker import (
     Override,
     State,
     StoreUnavailableError,
+    View,
 )
 from breaker._scripts import Script
 from breaker._topology import parse
@@ -255,6 +256,16 @@ def test_breakers_of_a_process_share_one_subscription(start: Start, cli: redis.R
     warm(other)
     (subscriber,) = cli.client_list(_type="pubsub")
     assert subscriber["sub"] == "2"
+
+
+def test_who_follows_twice_is_told_once(store: RedisStore) -> None:
+    """As one that was interrupted while it asked for it does."""
+    store.acquire(NAME, "p1", LIMITS, "api-1")
+    seen: list[View | None] = []
+    for _ in range(2):
+        store.follow(NAME, seen.append)
+    wait_until(lambda: any(seen), "the circuit is followed")
+    assert len(store._feed._followers[f"{KEY}:changes"]) == 1
 
 
 def test_a_store_that_is_back_is_noticed_though_nobody_asks_it(start: Start, cli: redis.Redis) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import breaker
 from breaker import View
 from breaker._types import Permitted, Recorded, Refused, Report
 from breaker.sync import MemoryStore
 from breaker.sync._timers import Timers
 from tests.support.stores import ManualClock
+
+_LIBRARY = str(Path(breaker.__file__).parent)
 
 
 class ProviderDownError(Exception):
@@ -69,7 +75,8 @@ class TellingStore(MemoryStore):
         return self.is_degraded
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
-        self._followers.append((name, see))
+        if (name, see) not in self._followers:
+            self._followers.append((name, see))
         self.tell(name)
 
     def acquire(self, name: str, permit_id: str, *args: Any, **options: Any) -> Permitted | Refused:
@@ -111,3 +118,37 @@ def in_thread(function: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
     return thread
+
+
+class SignalledError(BaseException):
+    """What a signal handler raises, as that of Ctrl-C does."""
+
+
+def interrupt() -> None:
+    """Be the handler of a signal that ends what is under way."""
+    raise SignalledError
+
+
+def is_signalled(function: Callable[[], object], moment: int, handler: Callable[[], object] = interrupt) -> bool:
+    """Run a function, and a handler in its nth moment at which Python runs those of signals; False when it has fewer.
+
+    Those are when a function of Python begins and when one of C has returned.
+    """
+    rest = moment
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        """Run the handler when the moment has come."""
+        nonlocal rest
+        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(_LIBRARY):
+            rest -= 1
+            if rest == 0:
+                handler()
+
+    sys.setprofile(count)
+    try:
+        function()
+    except SignalledError:
+        pass
+    finally:
+        sys.setprofile(None)
+    return rest <= 0

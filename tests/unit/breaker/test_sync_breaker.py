@@ -602,15 +602,17 @@ def test_closing_reports_what_waits(store: TellingStore) -> None:
 
 
 def probing(store: TellingStore, probe: Callable[[], object]) -> CircuitBreaker:
-    """Make a breaker with a background probe."""
-    return CircuitBreaker(NAME, store, CONFIG, probe=probe)
+    """Make a breaker with a background probe, on the time of the timers that it waits for."""
+    breaker = CircuitBreaker(NAME, store, CONFIG, probe=probe)
+    breaker._circuit.known.clock = store.planted.now
+    return breaker
 
 
 def test_a_background_probe_closes_the_circuit_and_no_caller_is_the_probe(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails once, is made again after another cooldown, and closes the circuit."""
-    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
     answers: list[Callable[[], str]] = [works, fails]
 
     def probe() -> str:
@@ -635,7 +637,7 @@ def test_a_background_probe_waits_while_another_replica_probes(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused, it comes back when the other's lease has lapsed."""
-    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
     breaker = probing(store, works)
     fail(breaker, 3)
     clock.advance(31)
@@ -653,7 +655,7 @@ def test_a_background_probe_without_a_thread_gives_its_place_back(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that can start no thread tries again a little later."""
-    monkeypatch.setattr("breaker.sync._link.started", lambda *_: None)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda *_: None)
     probing(store, works).call(works)
     breaker = probing(store, works)
     fail(breaker, 3)
@@ -662,7 +664,7 @@ def test_a_background_probe_without_a_thread_gives_its_place_back(
     view = store.snapshot(NAME)
     assert view is not None
     assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
-    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
     store.planted.advance(2)
     assert state_of(store) is State.CLOSED
 
@@ -681,3 +683,97 @@ def test_a_closed_breaker_probes_no_more(store: TellingStore, clock: ManualClock
     clock.advance(31)
     store.planted.advance(60)
     assert len(store.asked) == asked
+
+
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a probe run in the thread that would start one for it."""
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+
+
+def test_a_background_probe_does_not_sleep_through_an_operators_change_of_mind(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forced open for an hour and released at once: the probe is made when the cooldown is over."""
+    at_once(monkeypatch)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    hour = Override(mode=Mode.FORCED_OPEN, reason="works on it", actor="anna", duration_ms=3_600_000)
+    store.control(NAME, hour)
+    store.tell(NAME)
+    store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    store.tell(NAME)
+    clock.advance(31)
+    store.planted.advance(31)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_background_probe_asks_once_a_minute_though_nobody_tells_it_anything(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may tell nothing of what an operator changes."""
+    at_once(monkeypatch)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    hour = Override(mode=Mode.FORCED_OPEN, reason="works on it", actor="anna", duration_ms=3_600_000)
+    store.control(NAME, hour)
+    store.tell(NAME)
+    store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    clock.advance(61)
+    store.planted.advance(61)
+    assert state_of(store) is State.CLOSED
+
+
+def test_where_everything_goes_through_a_background_probe_finds_nothing_out(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A permit that is no probe's starts no probe, and asking is repeated seldom."""
+    at_once(monkeypatch)
+    probes: list[None] = []
+    breaker = probing(store, lambda: probes.append(None))
+    fail(breaker, 3)
+    clock.advance(31)
+    store.acquire(NAME, "of another", CONFIG.limits(), "api-2")
+    store.control(NAME, Override(mode=Mode.FORCED_CLOSED, reason="it works", actor="anna"))
+    store.lose_messages()
+    breaker.call(works)
+    asked = len(store.asked)
+    store.planted.advance(100)
+    assert probes == []
+    assert 2 <= len(store.asked) - asked <= 4
+
+
+def test_a_background_probe_that_decides_nothing_is_made_again_after_a_pause(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is given back, and what would come out at once is not tried at once."""
+    at_once(monkeypatch)
+    probes: list[float] = []
+
+    def probe() -> None:
+        probes.append(store.planted.now())
+        raise KeyboardInterrupt
+
+    breaker = probing(store, probe)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(33)
+    assert probes == pytest.approx([30, 31, 32, 33], abs=0.1)
+
+
+def test_closing_a_breaker_gives_the_place_of_its_background_probe_back(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deploy in the middle of an outage leaves no lease behind, and what the probe finds out counts no more."""
+    running: list[Callable[[], None]] = []
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: running.append(run) or True)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(31)
+    breaker.close()
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
+    running.pop()()
+    store.planted.advance(100)
+    assert state_of(store) is State.HALF_OPEN

@@ -6,11 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from breaker import BreakerConfig, CallNotPermittedError, Consecutive, Consistency, FailureRate, Outcome, State
+from breaker import (
+    BreakerConfig,
+    BreakerEvent,
+    CallNotPermittedError,
+    Consecutive,
+    Consistency,
+    FailureRate,
+    Outcome,
+    State,
+    StoreUnavailableError,
+)
 from breaker.sync import CircuitBreaker
 from breaker.sync._deadlines import Deadlines
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import PlantedTimers, ProviderDownError, TellingStore, fails, works
+from tests.unit.breaker.sync_support import PlantedTimers, ProviderDownError, TellingStore, fails, in_thread, works
 
 NAME = "stripe"
 RATE = BreakerConfig(policy=FailureRate(minimum_calls=2, slow_call_seconds=1, slow_rate_threshold=0.5))
@@ -169,6 +179,27 @@ def test_a_slow_probe_has_failed(store: TellingStore) -> None:
     assert seen_by_others(store) == (State.OPEN, "SlowCall")
     permit.returned("late")
     assert len(store.reports) == 3
+
+
+def test_what_a_slow_call_brings_about_is_told_outside_of_the_turn(store: TellingStore) -> None:
+    """A listener may wait for another thread that uses the breaker."""
+    seen: list[tuple[str, State]] = []
+
+    def look(event: BreakerEvent) -> None:
+        """Let another thread look at the circuit."""
+        in_thread(lambda: seen.append((event.kind, slow.status.state))).join(20)
+
+    policy = FailureRate(minimum_calls=1, slow_call_seconds=1)
+    slow = CircuitBreaker(NAME, store, BreakerConfig(policy=policy, cooldown_seconds=0.001), listeners=[look])
+    store.fails_with = StoreUnavailableError("away")
+    with pytest.raises(ProviderDownError):
+        slow.call(fails)
+    while slow.peek() is not None:
+        pass
+    probe = slow.admit()
+    assert probe.state is State.HALF_OPEN
+    store.planted.advance(1)
+    assert [kind for kind, _ in seen] == ["tripped", "half_opened", "reopened"]
 
 
 def test_a_call_that_ends_in_time_is_not_marked_slow(store: TellingStore) -> None:

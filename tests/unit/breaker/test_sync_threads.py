@@ -8,18 +8,21 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
 
-from breaker import BreakerConfig, BreakerEvent, CallNotPermittedError, Consecutive, State
+from breaker import BreakerConfig, BreakerEvent, CallNotPermittedError, Consecutive, Consistency, EventKind, State
 from breaker.sync import CircuitBreaker, MemoryStore
 from breaker.sync import _fork as fork
 from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 from tests.support.processes import wait_until
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, works
+from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, is_signalled, works
 
 
 def runs(timers: Timers) -> bool:
@@ -112,17 +115,12 @@ class Raced:
         raise IndexError
 
 
-def test_what_another_thread_has_told_or_sent_already_is_passed_over() -> None:
+def test_what_another_thread_has_sent_already_is_passed_over() -> None:
     """Two threads that empty the same queue meet at its end."""
-    store, heard = TellingStore(ManualClock()), list[BreakerEvent]()
-    turn = Turn("stripe", [heard.append])
-    turn._told = Raced()  # type: ignore[assignment]
-    with turn:
-        pass
+    store = TellingStore(ManualClock())
     link = CircuitBreaker("stripe", store)._link
     link._unsent = Raced()  # type: ignore[assignment]
     link.close()
-    assert not heard
     assert not store.reports
 
 
@@ -159,24 +157,84 @@ def test_sixty_four_threads_share_one_circuit() -> None:
     store.close()
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store in memory was about to take a step.
+@pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
+def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None:
+    """Whenever Ctrl-C comes, other threads go on using the circuit, and it is followed if it has to be."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store, BreakerConfig(consistency=consistency), listeners=[lambda _: None])
+        interrupted = is_signalled(lambda: breaker.call(breaker.admit), moment)  # noqa: B023 - called at once
+        using = in_thread(lambda: (breaker.call(works), store.snapshot("stripe")))  # noqa: B023 - joined at once
+        using.join(20)
+        assert not using.is_alive(), f"after moment {moment}"
+        assert bool(store._followers) is (consistency is Consistency.MIRRORED), f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 50
+
+
+def test_a_signal_handler_may_make_guarded_calls_whenever_it_runs() -> None:
+    """In the middle of another call of the same thread it waits for nothing that only this thread could give."""
+    for moment in count(1):
+        store, came = TellingStore(ManualClock()), list[bool]()
+        breaker = CircuitBreaker("stripe", store)
+
+        def call(moment: int, came: list[bool], breaker: CircuitBreaker) -> None:
+            """Call, and make another call from a signal handler."""
+            came.append(is_signalled(lambda: breaker.call(works), moment, lambda: breaker.call(works)))
+
+        in_thread(partial(call, moment, came, breaker)).join(20)
+        assert came, f"at moment {moment}"
+        if not came[0]:
+            break
+    assert moment > 30
+
+
+def test_what_happens_in_a_turn_is_told_at_its_end_by_its_own_thread() -> None:
+    """Not by another thread that takes its turn meanwhile, and not while a turn within the turn ends."""
+    told: list[tuple[str, threading.Thread]] = []
+    others: list[threading.Thread] = []
+
+    def listen(event: BreakerEvent) -> None:
+        """Note who tells, and let something happen in another thread."""
+        told.append((event.kind, threading.current_thread()))
+        if event.kind is EventKind.TRIPPED:
+            others.append(in_thread(lambda: turn.take(hear, replace(event, kind=EventKind.CLOSED))))
+            others[0].join(20)
+
+    turn = Turn("stripe", [listen])
+    (hear,) = turn.ears
+    event = BreakerEvent(kind=EventKind.TRIPPED, name="stripe", state=State.OPEN, generation=1)
+
+    def step() -> None:
+        """Make something happen, within a turn too, as a signal handler may."""
+        hear(event)
+        turn.take(hear, replace(event, kind=EventKind.REFUSED))
+        assert not told
+
+    turn.take(step)
+    here = threading.current_thread()
+    assert told == [("tripped", here), ("closed", *others), ("refused", here)]
+
+
 def test_two_threads_that_ask_first_follow_once() -> None:
     """Who comes second finds that the store has been told to follow."""
     store = TellingStore(ManualClock())
     link = CircuitBreaker("stripe", store)._link
 
-    class Overtaken(Turn):
-        """A turn before which another thread has taken one."""
+    followed = threading.Event()
 
-        overtaken = False
+    def follow() -> None:
+        """Follow, while the test has its turn."""
+        link._follow()
+        followed.set()
 
-        def __enter__(self) -> None:
-            super().__enter__()
-            if not self.overtaken:
-                self.overtaken = True
-                link._follow()
-
-    link.turn = Overtaken("stripe", ())
-    link._follow()
+    with link.turn.lock:
+        second = in_thread(follow)
+        link._follow()
+    second.join(20)
+    assert followed.is_set()
     assert len(store._followers) == 1
 
 
@@ -185,15 +243,13 @@ def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:
     store = TellingStore(ManualClock())
     breaker = CircuitBreaker("stripe", store)
     first_id, timers = next(breaker._circuit.permit_ids), store.timers
-    gc.collect()
-    before = set(fork._made)
     CircuitBreaker("short-lived", store)
-    assert fork._made.keys() > before
     gc.collect()
-    assert fork._made.keys() == before
-    fork._made[-1] = lambda: None  # type: ignore[assignment] # One that has just gone.
+    made = len(fork._made)
     fork._begin_anew()
-    del fork._made[-1]
+    last = CircuitBreaker("last", store)
+    assert len(fork._made) <= made, "what is gone is not remembered when the next is made"
+    assert last.call(works) == "charged"
     assert next(breaker._circuit.permit_ids).split("-")[0] != first_id.split("-")[0]
     assert store.timers is not timers
     assert breaker.call(works) == "charged"
@@ -215,6 +271,14 @@ if child == 0:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
+_QUIET = """
+from prometheus_client import CollectorRegistry
+from breaker.integrations.prometheus import BreakerCollector
+from breaker.sync import CircuitBreaker, MemoryStore
+store, registry = MemoryStore(), CollectorRegistry()
+registry.register(BreakerCollector(store, [CircuitBreaker("stripe", store)]))
+"""
+
 _ENDING = """
 import threading, time
 from breaker.sync import CircuitBreaker, MemoryStore
@@ -230,6 +294,12 @@ def test_a_forked_child_has_timers_of_its_own() -> None:
     """What runs in the parent's thread runs in the child's."""
     child = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKING], timeout=40, check=False)
     assert child.returncode == 7
+
+
+def test_the_interpreter_ends_in_silence() -> None:
+    """What is left of a breaker when modules are taken apart says nothing."""
+    ended = subprocess.run([sys.executable, "-c", _QUIET], timeout=40, check=True, capture_output=True, text=True)
+    assert ended.stderr == ""
 
 
 def test_the_interpreter_ends_although_calls_hang_and_nothing_was_closed() -> None:
