@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
 from breaker import _machine
 from breaker._account import Account
@@ -24,6 +23,7 @@ from breaker._known import Known
 from breaker._local import Isolation, LocalLayer
 from breaker._mirror import MirroredCircuit, Moment
 from breaker._reports import Reports
+from breaker._settling import Settling
 from breaker._types import (
     Outcome,
     Permitted,
@@ -54,7 +54,7 @@ class Circuit:
     Attributes:
         permit: What every call gets now without asking; None when more has to be looked at.
         hears_successes: Whether a call that was permitted at once and returned has to be settled now.
-        resetting: Whether the report that ends a run of failures is on its way.
+        settling: What this replica makes of a call's end.
         must_follow: Whether the store is to be asked to tell of the circuit, for the first time or anew.
 
     Raises:
@@ -81,21 +81,27 @@ class Circuit:
         self.isolation = Isolation(self.limits) if config.minimum_reporters > 1 else None
         self.permit: Permitted | None = None
         self.hears_successes = hears_results
-        self.resetting = False
         self._is_mirrored = self.must_follow = config.consistency is Consistency.MIRRORED
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
         self.reports = Reports(replica_id, self.permit_ids)
         self._leaves_probing = leaves_probing
         self._hears_results = hears_results
-        self._only_gathers = not (hears_results or self.limits.consecutive or self.isolation)
         self._account = Account(self.name, listeners)
+        self.settling = Settling(
+            self.limits,
+            known=self.known,
+            local=self.local,
+            mirror=self.mirror,
+            isolation=self.isolation,
+            reports=self.reports,
+            account=self._account,
+            hears_results=hears_results,
+        )
         self._other_configs: set[str] = set()
         self._is_away = False
         # Which answers were of no use: those to questions (False), those to reports (True).
         self._useless: set[bool] = set()
-        # In which generation the store has told of failures in a row that a success would end.
-        self._run_generation = 0
 
     # Asking.
 
@@ -201,67 +207,17 @@ class Circuit:
 
     def settle(self, call: Call, verdict: Verdict, error: str = "") -> Report | None:
         """Settle a call; returns what has to be reported now, if anything. What may wait does so in `reports`."""
-        reporting = self._reporting_of(call)
-        if self.isolation is None and isinstance(verdict, Outcome) and not reporting.wants(verdict):
-            return None
-        report = self.reports.of(call, verdict, error)
-        if call.issuer is Issuer.LOCAL:
-            if reporting.wants(report.outcome):
-                self._account.note(self.local.record(report), local=True)
-            return None
-        if call.issuer is Issuer.ISOLATION and self.isolation is not None:
-            return self._settle_isolated(self.isolation, report)
-        return self._to_report(call, reporting, self._watched(report))
-
-    def _reporting_of(self, call: Call) -> Reporting:
-        """Tell what is to be reported of a call: what its permit says, unless a run has begun since it was issued."""
-        permit, seen = call.permit, self.mirror.permit
-        if permit.reporting is not Reporting.FAILURES:
-            return permit.reporting
-        told = permit.generation == self._run_generation
-        shown = seen is not None and seen.generation == permit.generation and seen.reporting is Reporting.COUNTED
-        return Reporting.COUNTED if told or shown or call.issuer is Issuer.LOCAL else Reporting.FAILURES
-
-    def _to_report(self, call: Call, reporting: Reporting, report: Report) -> Report | None:
-        """Tell what of a report on a permit of the fleet's has to be sent now."""
-        if not report.alone and not reporting.wants(report.outcome):
-            return None
-        if reporting is Reporting.COUNTED and not self.limits.consecutive:
-            if report.outcome is Outcome.SUCCESS and not report.alone:
-                if report.calls:
-                    self.reports.gather(report.generation)
-                return None
-            return self.reports.with_waiting(report)
-        if report.outcome is Outcome.SUCCESS and reporting is Reporting.COUNTED and call.issuer is Issuer.MIRROR:
-            # A success that ends a run of failures: one for all successes of this replica until it has arrived.
-            if self.resetting:
-                return None
-            self.resetting = True
+        report = self.settling.settle(call, verdict, error)
+        if self.isolation is not None:
+            self._open_door()
         return report
 
-    def gather(self, permit: Permitted) -> bool:
-        """Settle a success by letting it wait for others, where that is all there is to do; False where it is not."""
-        if not self._only_gathers or permit.reporting is not Reporting.COUNTED:
-            return False
-        self.reports.gather(permit.generation)
-        return True
-
     def mark_slow(self, call: Call) -> Report | None:
-        """Count a call that still hangs as slow; a probe that is slow has failed, and is settled by that."""
-        if call.permit.reporting is Reporting.ALL:
-            return self.settle(call, Outcome.FAILURE, "SlowCall")
-        if call.permit.reporting is not Reporting.COUNTED:
-            return None
-        slow = replace(self.reports.of(call, Outcome.SUCCESS), slow=1)
-        call.counted = True
-        if call.issuer is Issuer.LOCAL:
-            self._account.note(self.local.record(slow), local=True)
-            return None
-        report = self._watched(slow)
-        if report.alone:
-            return self.reports.with_waiting(report)
-        self.reports.gather(call.permit.generation, slow=1)
-        return None
+        """Count a call that still hangs as slow; returns what has to be reported now, if anything."""
+        report = self.settling.mark_slow(call)
+        if self.isolation is not None:
+            self._open_door()
+        return report
 
     def delivered(self, report: Report, recorded: Recorded, asked_at: Moment) -> None:
         """Take the store's answer to a report.
@@ -366,34 +322,12 @@ class Circuit:
             and (reply.generation, reply.mode) == (self.known.generation, self.known.mode)
         )
 
-    def _settle_isolated(self, isolation: Isolation, report: Report) -> Report | None:
-        recorded = isolation.record(report)
-        self._account.note(recorded, local=True)
-        if isolation.active or not recorded.applied or report.outcome is not Outcome.SUCCESS:
-            return None
-        self._open_door()
-        # Told to the fleet's circuit, so that its record does not name this replica any longer.
-        return replace(report, generation=self.known.generation)
-
-    def _watched(self, report: Report) -> Report:
-        """Count an outcome for this replica alone; the report says whether that would have tripped."""
-        if self.isolation is None or report.outcome is Outcome.IGNORED:
-            return report
-        alone = self.isolation.watch(report)
-        self._open_door()
-        return replace(report, alone=True) if alone else report
-
     def _learn(self, reply: Permitted | Refused | Recorded, asked_at: Moment, *, is_news: bool = True) -> None:
         if self._useless:
             self._useless.discard(isinstance(reply, Recorded))
         if is_news:
             self.known.learn(reply)
-        if self.limits.consecutive:
-            if isinstance(reply, Recorded):
-                runs = reply.failures > 0
-            else:
-                runs = isinstance(reply, Permitted) and reply.reporting is Reporting.COUNTED
-            self._run_generation = reply.generation if runs else 0
+        self.settling.learn(reply)
         # By a failover or a restart, perhaps behind a connection that did not break.
         is_taken_back = self.mirror.note(reply, asked_at)
         if is_taken_back or (reply.generation < self.reports.generation and not isinstance(reply, Recorded)):

@@ -102,7 +102,7 @@ class Link:
 
     def gather(self, permit: Permitted) -> bool:
         """Settle a success that is only to be counted with others; False when there is more to do."""
-        if not self._circuit.gather(permit):
+        if not self._circuit.settling.gather(permit):
             return False
         if self._flush_timer is None or self._loop is not asyncio.get_running_loop():
             self._flush_later()
@@ -166,7 +166,7 @@ class Link:
         else:
             circuit.delivered(report, recorded, asked_at)
         finally:
-            circuit.resetting = False
+            circuit.settling.resetting = False
         self._look_after()
 
     async def _record_anew(self, report: Report) -> Recorded:

@@ -160,7 +160,7 @@ class Link:
         else:
             self.turn.take(circuit.delivered, report, recorded, asked_at)
         finally:
-            circuit.resetting = False
+            circuit.settling.resetting = False
         self.news()
 
     def _record_anew(self, report: Report) -> Recorded:

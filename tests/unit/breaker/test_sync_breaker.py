@@ -765,7 +765,12 @@ def test_closing_a_breaker_gives_the_place_of_its_background_probe_back(
 ) -> None:
     """A deploy in the middle of an outage leaves no lease behind, and what the probe finds out counts no more."""
     running: list[Callable[[], None]] = []
-    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: running.append(run) or True)
+
+    def start(run: Callable[[], None], _: str) -> bool:
+        running.append(run)
+        return True
+
+    monkeypatch.setattr("breaker.sync._prober.started", start)
     breaker = probing(store, works)
     fail(breaker, 3)
     clock.advance(31)

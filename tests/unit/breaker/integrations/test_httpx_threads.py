@@ -246,8 +246,13 @@ def test_a_response_that_the_caller_never_gets_is_closed() -> None:
     """Interrupted while its failure is reported: the connection goes back all the same."""
 
     class Interrupted(sync.MemoryStore):
-        def record(self, *_: Any) -> Any:
-            raise KeyboardInterrupt
+        interrupted = False
+
+        def record(self, *args: Any) -> Any:
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return super().record(*args)
 
     store, body = Interrupted(), Body(b"down")
     transport = httpx.MockTransport(lambda _: httpx.Response(500, stream=body))
