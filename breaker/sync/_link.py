@@ -12,7 +12,7 @@ from breaker._errors import CallNotPermittedError, StoreUnavailableError
 from breaker._judge import Judge, Verdict
 from breaker._types import Outcome, Recorded, Report, View
 from breaker.sync._store import Store
-from breaker.sync._timers import started
+from breaker.sync._threads import started
 from breaker.sync._turn import Turn
 
 _log = logging.getLogger("breaker")
