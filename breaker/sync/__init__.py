@@ -9,13 +9,15 @@ the words are imported from there. What differs, because a thread cannot be canc
 - A stream (a generator function) is bounded likewise, in the wait for each item.
 - What asyncio calls a cancellation is here an exception that is no `Exception`, such as `KeyboardInterrupt`: it counts
   as nothing, and a probe's place is given back.
-- Listeners and classifiers run in the thread of the call that they are about, or in one of the store's; a background
-  probe runs in a thread of its own, and one that never returns is this replica's last.
+- Listeners and classifiers run in the thread of the call that they are about. What happens in the background is told
+  by one thread for all listeners of the store, so one that hangs there holds up the others, but no call and no circuit.
+  Threads may tell of events in another order than that of their generations, in which they happened.
+- A background probe runs in a thread of its own, and one that never returns is this replica's last.
 
-A store runs one thread for what must happen at a time and, for mirrored circuits, one for the subscription; both start
-when they are first needed, never keep the interpreter alive and end with `store.close()`. A child process made by
-`fork` begins anew: stores and breakers made before the fork can be used in it, know nothing, share no connection and
-start their own threads. Calls that are under way when the process forks belong to the parent.
+A store runs one thread for what must happen at a time, one for listeners and, for mirrored circuits, one for the
+subscription; they start when they are first needed, never keep the interpreter alive and end with `store.close()`. A
+child process made by `fork` begins anew: stores and breakers made before the fork can be used in it, know nothing,
+share no connection and start their own threads. Calls that are under way when the process forks belong to the parent.
 """
 
 from __future__ import annotations

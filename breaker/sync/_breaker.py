@@ -60,7 +60,9 @@ class CircuitBreaker:
         describe_error: Gives the word for a failure that the record keeps as `last_error`; by default the class name.
             It is shown to operators and to refused callers, so nothing secret belongs in it.
         replica_id: Who this process is, in the record and in events; by default host name and process id.
-        listeners: Called with each event of this replica; an exception is logged and harms nobody.
+        listeners: Called with each event of this replica, in the thread of the call that it is about and in its time,
+            or in a thread of the store's for what happens in the background; whatever one raises is logged, once until
+            it works again, and harms nobody.
         probe: A call that finds out whether the dependency is back. If given, it is made in a thread of its own once
             the cooldown has passed, by one replica, and no caller is ever the probe.
 
@@ -95,7 +97,7 @@ class CircuitBreaker:
         in_every_child(self, CircuitBreaker._begin)
 
     def _begin(self) -> None:
-        turn = Turn(self._name, self._listeners)
+        turn = Turn(self._name, self._listeners, self._store.dispatcher)
         self._turn = turn
         self._circuit = Circuit(
             self._name,

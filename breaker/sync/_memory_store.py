@@ -31,6 +31,7 @@ class MemoryStore:
     def _begin(self) -> None:
         # The circuits stay as they were at the fork.
         self.timers = Timers()
+        self.dispatcher = Timers("breaker-listeners")
         # A signal handler may make a call in the middle of another one.
         self._lock = threading.RLock()
 
@@ -69,8 +70,9 @@ class MemoryStore:
         return self._now(self._circuits.names())
 
     def close(self) -> None:
-        """End the timers' thread."""
+        """End the threads."""
         self.timers.close()
+        self.dispatcher.close()
 
     def _now(self, step: Coroutine[Any, Any, _T]) -> _T:
         """Run to its end what waits for nothing, alone."""

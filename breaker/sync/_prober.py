@@ -12,7 +12,8 @@ from breaker._errors import CallNotPermittedError
 from breaker._judge import Verdict
 from breaker._types import Outcome, Reporting
 from breaker.sync._permit import Permit
-from breaker.sync._timers import Timers, started
+from breaker.sync._threads import started
+from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 
 # How long it waits at least; a probe that decided nothing, or for which no thread could be started, has to wait longer.

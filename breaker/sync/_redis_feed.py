@@ -14,14 +14,13 @@ from redis.client import PubSub
 from breaker import _wire
 from breaker._types import View
 from breaker.sync._in_time import within
-from breaker.sync._timers import started
+from breaker.sync._threads import Worker
 
 _log = logging.getLogger("breaker")
 
 _PAUSE_SECONDS = 1.0
 # How often the thread looks up from the connection; a circuit that is newly followed waits for that, and closing does.
 _LOOK_SECONDS = 0.1
-_JOIN_SECONDS = 5.0
 
 
 class RedisFeed:
@@ -58,7 +57,7 @@ class RedisFeed:
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._run, "breaker-subscription")
 
     def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
         """Tell a follower of every view of a circuit from now on, and of None when they stop arriving."""
@@ -68,25 +67,23 @@ class RedisFeed:
             if see not in followers:  # It was interrupted while it asked for this, and asks again.
                 followers.append(see)
             self._newly_followed.add(channel)
-            if self._thread is None:
-                self._thread = started(self._run, "breaker-subscription")
+        self._worker.ensure()
 
     def close(self) -> None:
         """Stop, and tell every follower."""
         self._closing.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_SECONDS)
+        self._worker.join()
 
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
                 self._listen()
-            except Exception as error:
+            except BaseException as error:
                 # The store's own guard says once that Redis is away; this connection adds nothing to that.
                 _log.debug("the views are not kept fresh for now: %s: %s", type(error).__name__, error)
-            for channel in list(self._followers):
-                self._tell(channel, None)
+            finally:
+                for channel in list(self._followers):
+                    self._tell(channel, None)
             self._closing.wait(_PAUSE_SECONDS)
 
     def _listen(self) -> None:

@@ -46,6 +46,7 @@ class RedisStore:
 
     Attributes:
         timers: What runs as long as the store is used, and ends with it.
+        dispatcher: What tells listeners of events in the store's other threads; ends with it as well.
 
     Raises:
         ConfigError: A value makes no sense, or the client might wait for ever.
@@ -99,6 +100,7 @@ class RedisStore:
 
     def _begin(self) -> None:
         self.timers = Timers()
+        self.dispatcher = Timers("breaker-listeners")
         self._guard = StoreGuard(self._timeout_seconds, _MAX_CONNECTIONS)
         self._feed = RedisFeed(
             self._client.pubsub,
@@ -160,9 +162,10 @@ class RedisStore:
         return sorted(_wire.text(member) for member in members)
 
     def close(self) -> None:
-        """End the subscription and the timers, and close the client if `from_url` made it."""
+        """End the threads, and close the client if `from_url` made it."""
         self.timers.close()
         self._feed.close()
+        self.dispatcher.close()
         if self._owns_client:
             close(self._client)
 

@@ -23,6 +23,11 @@ class Store(Protocol):
         ...
 
     @property
+    def dispatcher(self) -> Timers:
+        """What tells listeners of events in the store's other threads, so that they hold nothing up."""
+        ...
+
+    @property
     def degraded(self) -> bool:
         """True from the first call that the store failed to answer until the first that it answers again."""
         ...

@@ -6,14 +6,13 @@ import contextlib
 import heapq
 import itertools
 import logging
-import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-_log = logging.getLogger("breaker")
+from breaker.sync._threads import Worker
 
-_JOIN_SECONDS = 5.0
+_log = logging.getLogger("breaker")
 
 _Order = tuple[float, int, Callable[[], None]]
 
@@ -22,15 +21,19 @@ class Timers:
     """Runs what must happen at a time, in one thread that starts when it is first needed.
 
     What runs may wait for the store, so it may be late by a store's timeout or a few.
+
+    Args:
+        name: What the thread is called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "breaker-timers") -> None:
         # The queue is all that other threads touch: putting into it is safe even where the collector of garbage runs a
         # finalizer in the middle of something else, which a lock would not be.
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
+        self._waiting: list[_Order] = []
         self._numbers = itertools.count()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._run, name)
+        self._closed = False
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -39,23 +42,17 @@ class Timers:
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Run something in a while; never, once the timers are closed."""
         self._orders.put((self.now() + seconds, next(self._numbers), action))
-        if self._thread is None:
-            self._start()
+        if not self._closed:
+            self._worker.ensure()
 
     def close(self) -> None:
         """End the thread; what is not due yet is forgotten."""
+        self._closed = True
         self._orders.put(None)
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_SECONDS)
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is None:
-                self._thread = started(self._run, "breaker-timers")
+        self._worker.join()
 
     def _run(self) -> None:
-        waiting: list[_Order] = []
+        waiting = self._waiting
         while True:
             rest_seconds = max(0.0, waiting[0][0] - self.now()) if waiting else None
             with contextlib.suppress(Empty):
@@ -67,20 +64,9 @@ class Timers:
                 _do(heapq.heappop(waiting)[2])
 
 
-def started(run: Callable[[], None], name: str) -> threading.Thread | None:
-    """Start a thread that does not keep the interpreter alive; None when the process cannot start one now."""
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:
-        # No reason to fail the call that wanted it: there are too many threads, or the interpreter is about to end.
-        _log.debug("%s does not run: %s", name, error)
-        return None
-    return thread
-
-
 def _do(action: Callable[[], None]) -> None:
     try:
         action()
-    except Exception:
+    except BaseException:
+        # What ends a thread of the user's must not end this one, which works for every circuit.
         _log.exception("what was due failed")

@@ -258,6 +258,40 @@ def test_breakers_of_a_process_share_one_subscription(start: Start, cli: redis.R
     assert subscriber["sub"] == "2"
 
 
+def test_a_subscription_survives_what_ends_threads_and_starts_again_if_it_does_end(
+    start: Start, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever follows knows that its copy is not kept fresh meanwhile, and the next one to follow starts it."""
+    monkeypatch.setattr("breaker.sync._redis_feed._PAUSE_SECONDS", 0.01)
+    breaker = start("api-1")
+    warm(breaker)
+    store = store_of(breaker)
+    worker, raises = store._feed._worker, [SystemExit("over")]
+
+    def see(_: View | None) -> None:
+        """End this thread, once."""
+        if raises:
+            raise raises.pop()
+
+    store.follow(NAME, see)
+    wait_until(lambda: not raises, "somebody ends the thread")
+    wait_until(lambda: permits(breaker), "the copy is fresh again")
+
+    def end(*_: object) -> None:
+        """End this thread."""
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(logging.getLogger("breaker"), "debug", end)
+        patched.setattr(threading, "excepthook", lambda _: None)
+        cli.client_kill_filter(_type="pubsub")
+        worker.join()
+    assert not worker.is_alive()
+    assert not permits(breaker)
+    warm(CircuitBreaker("other", store))
+    wait_until(lambda: permits(breaker), "the copy is fresh again")
+
+
 def test_who_follows_twice_is_told_once(store: RedisStore) -> None:
     """As one that was interrupted while it asked for it does."""
     store.acquire(NAME, "p1", LIMITS, "api-1")
@@ -289,7 +323,7 @@ def test_closing_ends_the_threads_and_the_connections(start: Start, cli: redis.R
     wait_until(lambda: breaker._circuit.hears_successes, "the copy knows of the failure")
     breaker.call(works)
     store = store_of(breaker)
-    threads = [store.timers._thread, store._feed._thread]
+    threads = [store.timers._worker._thread, store._feed._worker._thread]
     assert all(thread is not None and thread.daemon and thread.is_alive() for thread in threads)
     breaker.close()
     store.close()
@@ -311,7 +345,7 @@ def test_a_store_can_be_closed_by_what_a_message_brings_about(store: RedisStore)
 
     store.follow(NAME, close)
     assert closed.wait(20)
-    thread = store._feed._thread
+    thread = store._feed._worker._thread
     assert thread is not None
     thread.join(20)
     assert not thread.is_alive()

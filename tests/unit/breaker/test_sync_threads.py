@@ -25,11 +25,6 @@ from tests.support.stores import ManualClock
 from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, is_signalled, works
 
 
-def runs(timers: Timers) -> bool:
-    """Tell whether the timers have a thread that runs."""
-    return timers._thread is not None and timers._thread.is_alive()
-
-
 def test_timers_run_what_is_due_in_its_order_and_survive_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,11 +45,11 @@ def test_timers_end_when_closed() -> None:
     """The thread is gone afterwards, what was not due yet never runs, and nothing starts again."""
     timers, done = Timers(), list[int]()
     timers.after(60, lambda: done.append(1))
-    assert runs(timers)
+    assert timers._worker.is_alive()
     timers.close()
-    assert not runs(timers)
+    assert not timers._worker.is_alive()
     timers.after(0, lambda: done.append(2))
-    assert not runs(timers)
+    assert not timers._worker.is_alive()
     assert not done
     Timers().close()
 
@@ -63,21 +58,37 @@ def test_timers_can_be_closed_by_what_they_run() -> None:
     """A listener that closes the store does not wait for itself."""
     timers = Timers()
     timers.after(0, timers.close)
-    thread = timers._thread
+    thread = timers._worker._thread
     assert thread is not None
     thread.join(20)
     assert not thread.is_alive()
 
 
-def test_two_threads_start_the_timers_once() -> None:
-    """Who comes second finds them started."""
-    timers = Timers()
-    with timers._starting:
-        second = in_thread(lambda: timers.after(60, works))  # type: ignore[arg-type]
-        wait_until(lambda: timers._orders.qsize() == 1, "the other thread is about to start them")
-        timers._thread = threading.Thread()
-    second.join(20)
-    assert not runs(timers)
+def test_timers_start_once_and_whoever_comes_second_does_not_wait() -> None:
+    """It may be a finalizer, which runs in the middle of anything, in the very thread that is starting them."""
+    timers = Timers("this-test")
+    with timers._worker._starting:
+        timers.after(60, lambda: None)
+    assert not timers._worker.is_alive()
+
+    class Overtaken:
+        """A lock that is free again when another thread has started them."""
+
+        def acquire(self, blocking: bool) -> bool:
+            """Start them."""
+            assert not blocking
+            timers._worker._starting = threading.Lock()
+            timers._worker.ensure()
+            timers._worker._starting = self  # type: ignore[assignment]
+            return True
+
+        def release(self) -> None:
+            """Nobody else waits."""
+
+    timers._worker._starting = Overtaken()  # type: ignore[assignment]
+    timers.after(60, lambda: None)
+    assert sum(thread.name == "this-test" for thread in threading.enumerate()) == 1
+    timers.close()
 
 
 def test_a_process_that_can_start_no_thread_makes_its_calls_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +105,11 @@ def test_a_process_that_can_start_no_thread_makes_its_calls_all_the_same(monkeyp
         assert breaker.call(works) == "charged"
         with pytest.raises(ProviderDownError):
             breaker.call(fails)
-    assert not runs(store.timers)
+    assert not store.timers._worker.is_alive()
     store.timers.after(0, lambda: None)
-    assert runs(store.timers)
+    assert store.timers._worker.is_alive()
     store.close()
-    assert not runs(store.timers)
+    assert not store.timers._worker.is_alive()
 
 
 class Raced:
@@ -203,7 +214,7 @@ def test_what_happens_in_a_turn_is_told_at_its_end_by_its_own_thread() -> None:
             others.append(in_thread(lambda: turn.take(hear, replace(event, kind=EventKind.CLOSED))))
             others[0].join(20)
 
-    turn = Turn("stripe", [listen])
+    turn = Turn("stripe", [listen], Timers())
     (hear,) = turn.ears
     event = BreakerEvent(kind=EventKind.TRIPPED, name="stripe", state=State.OPEN, generation=1)
 
@@ -216,6 +227,55 @@ def test_what_happens_in_a_turn_is_told_at_its_end_by_its_own_thread() -> None:
     turn.take(step)
     here = threading.current_thread()
     assert told == [("tripped", here), ("closed", *others), ("refused", here)]
+
+
+def test_a_listener_that_hangs_holds_no_thread_of_the_library_up() -> None:
+    """What happens in one of those is told by another thread, in its order, whatever a listener raises."""
+    store, told, go_on = MemoryStore(), list[str](), threading.Event()
+
+    def listen(event: BreakerEvent) -> None:
+        """Hang, and end the program."""
+        assert threading.current_thread().name == "breaker-listeners"
+        assert go_on.wait(20)
+        told.append(event.kind)
+        raise SystemExit
+
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=0.001)
+    breaker = CircuitBreaker("stripe", store, config, listeners=[listen])
+
+    def let_happen() -> None:
+        """Trip the circuit, and let a probe close it."""
+        with pytest.raises(ProviderDownError):
+            breaker.call(fails)
+        while breaker.peek() is not None:
+            pass
+        breaker.call(works)
+
+    went_on = threading.Event()
+    store.timers.after(0, let_happen)
+    store.timers.after(0, went_on.set)
+    assert went_on.wait(20)
+    assert breaker.status.state is State.CLOSED
+    assert not told
+    go_on.set()
+    wait_until(lambda: len(told) == 3, "everything is told")
+    assert told == ["tripped", "half_opened", "closed"]
+    store.close()
+    assert not store.dispatcher._worker.is_alive()
+
+
+def test_timers_go_on_after_whatever_they_run_raises() -> None:
+    """What would end a thread of the user's does not end theirs; should it end after all, the next order starts it."""
+    timers, done = Timers(), threading.Event()
+    timers.after(0, partial(sys.exit, "over"))
+    timers.after(0, done.set)
+    assert done.wait(20)
+    timers._orders.put(None)
+    timers._worker.join()
+    done.clear()
+    timers.after(0, done.set)
+    assert done.wait(20)
+    timers.close()
 
 
 def test_two_threads_that_ask_first_follow_once() -> None:
@@ -266,7 +326,7 @@ if child == 0:
     assert str(os.getpid()) in breaker._circuit.replica_id
     breaker.call(int)
     store.timers.after(0, lambda: os._exit(7))
-    store.timers._thread.join(20)
+    store.timers._worker._thread.join(20)
     os._exit(1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

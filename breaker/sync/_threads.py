@@ -1,0 +1,71 @@
+"""Threads that the library starts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+_log = logging.getLogger("breaker")
+
+_JOIN_SECONDS = 5.0
+
+
+class _OwnThread(threading.Thread):
+    """A thread that the library started, so that nobody's call runs in it."""
+
+
+def is_own() -> bool:
+    """Tell whether this runs in a thread that the library started."""
+    return isinstance(threading.current_thread(), _OwnThread)
+
+
+def started(run: Callable[[], None], name: str) -> threading.Thread | None:
+    """Start a thread that does not keep the interpreter alive; None when the process cannot start one now."""
+    thread = _OwnThread(target=run, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        # No reason to fail the call that wanted it: there are too many threads, or the interpreter is about to end.
+        _log.debug("%s does not run: %s", name, error)
+        return None
+    return thread
+
+
+class Worker:
+    """One thread, which is started when it is first needed, and again should it have ended.
+
+    Args:
+        run: What it does.
+        name: What it is called.
+    """
+
+    def __init__(self, run: Callable[[], None], name: str) -> None:
+        self._run = run
+        self._name = name
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def ensure(self) -> None:
+        """Start it unless it runs, without waiting: a finalizer may do this in the middle of anything."""
+        if self.is_alive():
+            return
+        # Whoever holds the lock starts the thread anyway. Between a call that takes it and a block that releases it a
+        # signal handler could raise; a loop has no such moment.
+        for is_free in map(self._starting.acquire, (False,)):
+            if is_free:
+                try:
+                    if not self.is_alive():
+                        self._thread = started(self._run, self._name)
+                finally:
+                    self._starting.release()
+
+    def join(self) -> None:
+        """Wait for its end, for a few seconds at most; not in itself."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_SECONDS)
