@@ -59,6 +59,8 @@ class Link:
             CallNotPermittedError: No call goes through now.
         """
         circuit, may_probe = self._circuit, in_background or self._prober is None
+        # The first call in an event loop asks: with the one before it the copy was lost.
+        self._enter_loop()
         if circuit.must_follow:
             circuit.must_follow = False
             self._store.follow(circuit.name, self._see)
@@ -104,7 +106,7 @@ class Link:
         """Settle a success that is only to be counted with others; False when there is more to do."""
         if not self._circuit.settling.gather(permit):
             return False
-        if self._flush_timer is None or self._loop is not asyncio.get_running_loop():
+        if self._flush_timer is None:
             self._flush_later()
         return True
 
@@ -143,7 +145,6 @@ class Link:
         self._look_after()
 
     def _send(self, report: Report) -> asyncio.Task[None]:
-        self._enter_loop()
         sending = self._report(report)
         try:
             task = asyncio.get_running_loop().create_task(sending)
@@ -186,10 +187,7 @@ class Link:
             self._circuit.misunderstood(error, in_a_report=in_a_report)
 
     def _flush_later(self) -> None:
-        if not self._circuit.reports.are_waiting:
-            return
-        self._enter_loop()
-        if self._flush_timer is None:
+        if self._circuit.reports.are_waiting and self._flush_timer is None:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(self._circuit.config.flush_seconds, self._flush)
 
