@@ -438,7 +438,7 @@ def test_a_handler_of_the_log_may_make_guarded_calls_on_the_same_store(
     assert breaker.call(works) == "charged"
     store._guard._try_again_at = 0
     store._registered |= {NAME, "pager"}
-    monkeypatch.setattr(store, "_evaluate", lambda *_: ["permitted", "closed", 1, "auto", "nothing", "", 0])
+    monkeypatch.setattr(store, "_evaluate", lambda *_: ["permitted", "closed", 1, "auto", 0, "nothing", "", 0])
     assert breaker.call(works) == "charged"
     assert [words[:24] for words in told] == ["the store is away, each ", "the store answers again;"]
 
