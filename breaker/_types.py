@@ -229,7 +229,7 @@ class Override:
     duration_ms: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in {None, *Mode}:
+        if self.mode not in (None, *Mode):
             raise ValueError(f"Override.mode must be None or one of {', '.join(Mode)}")
         most_ms = 1000 * MOST_SECONDS
         duration_ms: object = self.duration_ms

@@ -11,22 +11,18 @@ local BLANK = {
 -- Entries kept in the events stream, approximately: months of a healthy circuit, an hour of one that flaps.
 local MAX_EVENTS = 1000
 
-local NUMBERS = { 'generation', 'revision', 'failures', 'run', 'retry_at_ms', 'reopens', 'closed_at_ms',
-  'probe_successes', 'mode_until_ms', 'config_at_ms' }
-local TEXTS = { 'state', 'mode', 'last_error', 'outlier', 'settings', 'config' }
+local TEXTS = { 'last_error', 'outlier', 'settings', 'config' }
 
 local function load(keys)
   local record = {}
   local values = redis.call('HMGET', keys.record, unpack(NUMBERS))
   for index, field in ipairs(NUMBERS) do
-    record[field] = tonumber(values[index]) or 0
+    record[field] = number_in(values[index])
   end
-  values = redis.call('HMGET', keys.record, unpack(TEXTS))
+  values = redis.call('HMGET', keys.record, 'state', 'mode', unpack(TEXTS))
+  record.state, record.mode = state_in(values[1]), mode_in(values[2])
   for index, field in ipairs(TEXTS) do
-    record[field] = values[index] or ''
-  end
-  if record.generation == 0 then
-    record.state, record.mode = 'closed', 'auto'
+    record[field] = values[index + 2] or ''
   end
   return record
 end
@@ -82,11 +78,18 @@ local function change(keys, record, changes, now_ms, idle_ms, event)
   expire(keys, record, now_ms, idle_ms)
 end
 
+-- Begins a circuit, or begins it anew where only a part of it is left: then an operator's word stays in force.
 local function create(keys, record, config, now_ms, idle_ms)
   local changes = { generation = next_generation(record, now_ms), config = config,
     config_at_ms = config ~= '' and now_ms or 0 }
   for field, value in pairs(BLANK) do
     changes[field] = value
+  end
+  changes.settings = record.settings
+  if record.mode ~= 'auto' then
+    local values = redis.call('HMGET', keys.record, 'mode_reason', 'mode_actor')
+    changes.mode, changes.mode_until_ms = record.mode, record.mode_until_ms
+    changes.mode_reason, changes.mode_actor = values[1] or '', values[2] or ''
   end
   change(keys, record, changes, now_ms, idle_ms)
 end

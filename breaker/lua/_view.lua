@@ -1,3 +1,6 @@
+-- How a circuit is shown.
+-- @include _fields
+
 -- A circuit as texts by field: the hash, over it the changes (field to value) that are about to be written to it, and
 -- over both what the clock makes of them. Reads only. A mode whose time is over is shown as auto, although the record
 -- keeps it until the next command that may write.
@@ -10,7 +13,10 @@ local function view(keys, now_ms, changes)
   for field, value in pairs(changes) do
     shown[field] = tostring(value)
   end
-  shown.now_ms = tostring(now_ms)
+  for _, field in ipairs(NUMBERS) do
+    shown[field] = tostring(number_in(shown[field]))
+  end
+  shown.state, shown.mode, shown.now_ms = state_in(shown.state), mode_in(shown.mode), tostring(now_ms)
   shown.probes_out, shown.probe_until_ms = '0', '0'
   -- Probes belong to their generation, so one that begins has none.
   if not changes.generation then
@@ -19,7 +25,7 @@ local function view(keys, now_ms, changes)
     shown.probe_until_ms = live[2] or '0'
   end
   shown.replicas = tostring(redis.call('PUBSUB', 'NUMSUB', keys.record .. ':changes')[2])
-  local mode_until_ms = tonumber(shown.mode_until_ms or 0)
+  local mode_until_ms = tonumber(shown.mode_until_ms)
   if mode_until_ms > 0 and mode_until_ms <= now_ms then
     shown.mode, shown.mode_reason, shown.mode_actor, shown.mode_until_ms = 'auto', '', '', '0'
   end
