@@ -10,12 +10,14 @@ from typing import Any
 
 from breaker._errors import ConfigError
 from breaker._limits import MAX_MULTIPLIER, Limits
+from breaker._types import MOST_SECONDS
 
 # A lease begins when the store gives the place and must not lapse before the report is there, or a probe that was cut
 # off would always come late and its circuit never reopen. Between the two lie the call and two commands of the store,
 # each of which takes its timeout at most: 0.25 s by default.
 _LEAST_LEASE_MARGIN_SECONDS = 0.5
 _LEASE_MARGIN_SECONDS = 1.0
+_AT_MOST = f"and at most ten years ({MOST_SECONDS} s)"
 
 
 # Braces would move the cluster hash tag, and control characters would spoil every terminal that shows the name.
@@ -85,18 +87,15 @@ class FailureRate:
     def __post_init__(self) -> None:
         _require(0 < self.threshold <= 1, "FailureRate.threshold must be above 0 and at most 1")
         _require(0 < self.slow_rate_threshold <= 1, "FailureRate.slow_rate_threshold must be above 0 and at most 1")
-        _require(
-            math.isfinite(self.window_seconds) and self.window_seconds >= 1,
-            "FailureRate.window_seconds must be 1 or more",
-        )
+        _require(1 <= self.window_seconds <= MOST_SECONDS, f"FailureRate.window_seconds must be 1 or more, {_AT_MOST}")
         _require(self.minimum_calls >= 1, "FailureRate.minimum_calls must be 1 or more")
         slow = self.slow_call_seconds
-        _require(slow is None or _positive(slow), "FailureRate.slow_call_seconds must be above 0, or None")
+        _require(slow is None or _positive(slow), f"FailureRate.slow_call_seconds must be above 0, {_AT_MOST}, or None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerConfig:
-    """A breaker's configuration.
+    """A breaker's configuration. No time in it is longer than ten years.
 
     Attributes:
         policy: When to trip.
@@ -152,18 +151,17 @@ class BreakerConfig:
 
     def __post_init__(self) -> None:
         for name in ("cooldown_seconds", "max_cooldown_seconds", "flush_seconds", "idle_seconds"):
-            _require(_positive(getattr(self, name)), f"{name} must be above 0")
+            _require(_positive(getattr(self, name)), f"{name} must be above 0, {_AT_MOST}")
         for name in ("stable_after_seconds", "ramp_seconds"):
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more")
+            _require(0 <= getattr(self, name) <= MOST_SECONDS, f"{name} must be 0 or more, {_AT_MOST}")
         for name in ("probe_limit", "probe_successes", "minimum_reporters"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
         multiplier = self.cooldown_multiplier
         _require(1 <= multiplier <= MAX_MULTIPLIER, f"cooldown_multiplier must be between 1 and {MAX_MULTIPLIER}")
         _require(0 <= self.cooldown_jitter <= 1, "cooldown_jitter must be between 0 and 1")
         timeout, lease = self.call_timeout_seconds, self.lease_seconds
-        _require(timeout is None or _positive(timeout), "call_timeout_seconds must be above 0, or None")
-        _require(lease is None or _positive(lease), "lease_seconds must be above 0")
+        _require(timeout is None or _positive(timeout), f"call_timeout_seconds must be above 0, {_AT_MOST}, or None")
+        _require(lease is None or _positive(lease), f"lease_seconds must be above 0, {_AT_MOST}")
         _require(
             timeout is not None or lease is not None,
             "without call_timeout_seconds, lease_seconds must say how long a silent probe keeps its place",
@@ -223,7 +221,7 @@ def _accept_the_word(config: BreakerConfig, field_name: str, words: type[StrEnum
 
 
 def _positive(seconds: float) -> bool:
-    return math.isfinite(seconds) and seconds > 0
+    return 0 < seconds <= MOST_SECONDS
 
 
 def _milliseconds(seconds: float) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from breaker import _window
+from breaker._count import count
 from breaker._limits import Limits, adjusted, checked_changes
 from breaker._record import Record, changed, closed, next_generation, noted, opened
 from breaker._types import (
@@ -161,9 +161,7 @@ _NO_MODE: dict[str, Any] = {"mode": Mode.AUTO, "mode_reason": "", "mode_actor": 
 def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
     shown = record.shown
     in_force = limits.with_settings(shown.settings)
-    record, changes, reason = _count(record, told, in_force, now_ms)
-    if in_force.minimum_reporters > 1 and len(record.reporters) < in_force.minimum_reporters:
-        reason = ""
+    record, changes, reason = count(record, told, in_force, now_ms)
     if reason or told.open_for_ms:
         # A close that seems to lie in the future, since the clock was set back, is one of just now.
         flapping = shown.closed_at_ms and max(0, now_ms - shown.closed_at_ms) < in_force.stable_ms
@@ -181,47 +179,6 @@ def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) ->
     elif changes:
         record = changed(record, **changes)
     return record, _recorded(record)
-
-
-def _count(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
-    """Count what was told; returns also what changes for everybody to see, and why the circuit should trip, if so."""
-    if (told.outcome is Outcome.FAILURE or told.slow) and told.replica_id:
-        record = replace(record, reporters={**record.reporters, told.replica_id: now_ms})
-    return (_count_run if limits.consecutive else _count_rate)(record, told, limits, now_ms)
-
-
-def _count_run(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
-    run = record.shown.run
-    if told.outcome is Outcome.SUCCESS:
-        return (_without_run(record, now_ms), {"run": 0, "failures": 0}, "") if run else (record, {}, "")
-    if told.permit_id in record.counted:
-        return record, {}, ""
-    run += 1
-    if run < limits.consecutive:
-        # No more ids than a run may be long: beyond that the circuit waits for more reporters, not for more failures.
-        record = replace(record, counted={**record.counted, told.permit_id: now_ms})
-    reason = f"{run} consecutive failures" if run >= limits.consecutive else ""
-    return record, {"run": run, "failures": run, "last_error": told.error}, reason
-
-
-def _without_run(record: Record, now_ms: int) -> Record:
-    """Forget the failures in a row, and who saw them unless a rate asks that too."""
-    window = _window.swept(record.window, now_ms)
-    return replace(record, counted={}, window=window, reporters=record.reporters if window else {})
-
-
-def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
-    window, sums = _window.count(record.window, told, limits.window_ms, now_ms)
-    recent = {who: at_ms for who, at_ms in record.reporters.items() if at_ms > now_ms - limits.window_ms}
-    # Counts change with every report, so they are neither a revision nor a message: nobody's answer depends on them.
-    shown = record.shown._replace(calls=sums.calls, failures=sums.failures, slow_calls=sums.slow)
-    if told.outcome is Outcome.FAILURE:
-        shown = shown._replace(last_error=told.error)
-    record, changes = replace(record, shown=shown, window=window, reporters=recent), {}
-    if shown.run and told.calls > told.failures + told.slow:
-        # One of the calls was good, so what others count in a row is over.
-        record, changes = _without_run(record, now_ms), {"run": 0}
-    return record, changes, _window.verdict(sums, limits)
 
 
 def _report_probe(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:

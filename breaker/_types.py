@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+# Ten years. What lasts longer is a mistake, and soon no number that a clock or a store can hold.
+MOST_SECONDS = 10 * 365 * 24 * 3600
+
 
 class State(StrEnum):
     """The state of a circuit."""
@@ -97,7 +100,7 @@ class OpenFor:
     """A failure that says itself how long to stay away, such as a 429 with `Retry-After`; opens the circuit at once.
 
     Attributes:
-        seconds: How long; above 0. `max_cooldown_seconds` is the most that is believed.
+        seconds: How long; above 0, and cut to ten years. `max_cooldown_seconds` is the most that is believed.
 
     Raises:
         ValueError: That is no time; a classifier that raises it has its call counted as a failure.
@@ -108,6 +111,7 @@ class OpenFor:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds > 0):
             raise ValueError("OpenFor.seconds must be above 0 and finite")
+        object.__setattr__(self, "seconds", min(self.seconds, MOST_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +213,14 @@ class Override:
     """An operator's word over the machine.
 
     Attributes:
-        mode: The mode to set, or None to reset the circuit (closed, nothing counted, mode `AUTO`; settings stay).
+        mode: The mode to set, as such or as its word, or None to reset the circuit (closed, nothing counted, mode
+            `AUTO`; settings stay).
         reason: Why, for whoever reads the record later.
         actor: Who.
-        duration_ms: How long the mode holds, 0 or more; zero means until it is changed.
+        duration_ms: How long the mode holds, a whole number from 0 to ten years; zero means until it is changed.
 
     Raises:
-        ValueError: The duration is below zero.
+        ValueError: There is no such mode, or the duration makes no sense.
     """
 
     mode: Mode | None
@@ -224,8 +229,14 @@ class Override:
     duration_ms: int = 0
 
     def __post_init__(self) -> None:
-        if self.duration_ms < 0:
-            raise ValueError("Override.duration_ms must be 0 or more")
+        if self.mode not in (None, *Mode):
+            raise ValueError(f"Override.mode must be None or one of {', '.join(Mode)}")
+        most_ms = 1000 * MOST_SECONDS
+        duration_ms: object = self.duration_ms
+        if not isinstance(duration_ms, (int, float)) or not 0 <= duration_ms <= most_ms or duration_ms % 1:
+            raise ValueError(f"Override.duration_ms must be a whole number from 0 to {most_ms} (ten years)")
+        object.__setattr__(self, "mode", None if self.mode is None else Mode(self.mode))
+        object.__setattr__(self, "duration_ms", int(self.duration_ms))
 
     @property
     def action(self) -> str:

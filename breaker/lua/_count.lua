@@ -2,6 +2,10 @@
 -- @include _record
 -- @include _window
 
+-- For so long a replica that saw a failure in a row is a witness. A run has no window, but a failure of last week, of a
+-- replica that is long gone, says nothing of today.
+local RUN_SPAN_MS = 3600000
+
 -- What tells the id of a failure in a row from a rate's bucket.
 local RUN = 'run:'
 
@@ -41,7 +45,6 @@ end
 -- depends on them. Returns what changes in the record besides, and why the circuit should trip, or nil.
 local function count_rate(keys, record, limits, told, now_ms)
   local sums = count_in_window(keys, limits, told, now_ms)
-  redis.call('ZREMRANGEBYSCORE', keys.reporters, '-inf', now_ms - limits.window_ms)
   record.failures = sums.failures
   redis.call('HSET', keys.record, 'calls', sums.calls, 'failures', sums.failures, 'slow_calls', sums.slow)
   if told.outcome == 'failure' then
@@ -68,11 +71,24 @@ local function count_rate(keys, record, limits, told, now_ms)
   return changes
 end
 
+-- Whether enough replicas saw failures or slow calls in the time that counts.
+local function has_quorum(keys, limits, now_ms)
+  local since_ms = now_ms - (limits.consecutive > 0 and RUN_SPAN_MS or limits.window_ms)
+  return limits.minimum_reporters == 1
+    or redis.call('ZCOUNT', keys.reporters, '(' .. since_ms, '+inf') >= limits.minimum_reporters
+end
+
 -- Returns what changes in the record (field to value), and why the circuit should trip, or nil.
 local function count(keys, record, limits, told, now_ms)
   if (told.outcome == 'failure' or told.slow > 0) and told.replica_id ~= '' then
     redis.call('ZADD', keys.reporters, now_ms, told.replica_id)
+    -- Kept for as long as anybody may ask, whose window is another.
+    redis.call('ZREMRANGEBYSCORE', keys.reporters, '-inf', now_ms - math.max(RUN_SPAN_MS, limits.window_ms))
+    if redis.call('PTTL', keys.reporters) == -1 then
+      expire(keys, record, now_ms, limits.idle_ms)
+    end
   end
   local counted = limits.consecutive > 0 and count_run or count_rate
-  return counted(keys, record, limits, told, now_ms)
+  local changes, reason = counted(keys, record, limits, told, now_ms)
+  return changes, reason and has_quorum(keys, limits, now_ms) and reason or nil
 end

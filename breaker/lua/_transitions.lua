@@ -28,7 +28,6 @@ local function open(keys, record, limits, told, what, now_ms)
   if told.open_for_ms > 0 then
     reason, cooldown_ms = 'rate limited', math.min(told.open_for_ms, limits.max_cooldown_ms)
   end
-  forget_calls(keys)
   -- A success may be the call that completes a rate's minimum.
   local last_error = told.outcome == 'failure' and told.error_class or record.last_error
   local changes = { state = 'open', generation = generation, failures = record.failures, run = 0,
@@ -39,7 +38,6 @@ local function open(keys, record, limits, told, what, now_ms)
 end
 
 local function close(keys, record, also, now_ms, idle_ms, event)
-  forget_calls(keys)
   local changes = { state = 'closed', generation = next_generation(record, now_ms), failures = 0, run = 0,
     calls = 0, slow_calls = 0, opened_at = '', opened_at_ms = 0, retry_at_ms = 0, outlier = '', probe_successes = 0 }
   for field, value in pairs(also) do

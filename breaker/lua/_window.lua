@@ -1,5 +1,6 @@
 -- The hash of what is counted: a rate's calls in time buckets, and beside them the ids of failures in a row. A circuit
 -- may have both, and buckets of several widths, during a rolling deploy or while an operator's settings hold.
+-- @include _fields
 
 -- The window moves on by a tenth of itself, so the memory stays at ten buckets whatever the traffic.
 local BUCKETS = 10
@@ -20,7 +21,7 @@ local function read_window(keys, now_ms)
     if not began then
       ids[#ids + 1] = fields[index]
     elseif in_window(tonumber(began), tonumber(width), now_ms) then
-      buckets[#buckets + 1] = { began_ms = tonumber(began), part = part, amount = tonumber(fields[index + 1]) }
+      buckets[#buckets + 1] = { began_ms = tonumber(began), part = part, amount = number_in(fields[index + 1]) }
     else
       redis.call('HDEL', keys.window, fields[index])
     end
@@ -39,7 +40,7 @@ local function count_in_window(keys, limits, told, now_ms)
   end
   local sums = { calls = 0, failures = 0, slow = 0 }
   for _, each in ipairs((read_window(keys, now_ms))) do
-    if in_window(each.began_ms, width_ms, now_ms) and sums[each.part] then
+    if sums[each.part] and in_window(each.began_ms, width_ms, now_ms) then
       sums[each.part] = sums[each.part] + each.amount
     end
   end

@@ -33,12 +33,11 @@ local created = 0
 if record.generation == 0 then
   create(keys, record, config, now_ms, limits.idle_ms)
   created = 1
-else
-  end_expired_mode(keys, record, now_ms, limits.idle_ms)
-  if record.config ~= config and now_ms - record.config_at_ms >= CONFIG_PAUSE_MS then
-    change(keys, record, { config = config, config_at_ms = now_ms }, now_ms, limits.idle_ms,
-      { kind = 'config_changed', by = replica_id, reason = record.config })
-  end
+end
+end_expired_mode(keys, record, now_ms, limits.idle_ms)
+if record.config ~= config and now_ms - record.config_at_ms >= CONFIG_PAUSE_MS then
+  change(keys, record, { config = config, config_at_ms = now_ms }, now_ms, limits.idle_ms,
+    { kind = 'config_changed', by = replica_id, reason = record.config })
 end
 
 local mode_rest_ms = record.mode ~= 'auto' and record.mode_until_ms > 0 and record.mode_until_ms - now_ms or 0

@@ -75,9 +75,6 @@ if told.outcome == 'ignored' then
 end
 
 local changes, reason = count(keys, record, limits, told, now_ms)
-if limits.minimum_reporters > 1 and redis.call('ZCARD', keys.reporters) < limits.minimum_reporters then
-  reason = nil
-end
 record.failures = changes.failures or record.failures
 if reason or told.open_for_ms > 0 then
   -- A close that seems to lie in the future, since the clock was set back, is one of just now.

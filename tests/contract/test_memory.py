@@ -57,6 +57,18 @@ async def test_a_run_keeps_fewer_ids_than_its_threshold(circuit: Circuit, client
     assert await client.zcard(f"breaker:{{{NAME}}}:reporters") == 1
 
 
+@pytest.mark.parametrize("policy", [Consecutive(1000), FailureRate(window_seconds=60, minimum_calls=10**6)])
+async def test_replicas_that_are_gone_are_forgotten(
+    circuit: Circuit, clock: ManualClock, client: Any, policy: Consecutive | FailureRate
+) -> None:
+    """Each deploy brings new replicas; of those before, who failed last more than an hour ago is not kept."""
+    circuit.configure(policy=policy, minimum_reporters=1000)
+    for number in range(20):
+        await circuit.fail(by=f"replica-{number}")
+        clock.advance(1000)
+    assert await client.zcard(f"breaker:{{{NAME}}}:reporters") == 4
+
+
 async def test_a_success_leaves_no_id_and_no_witness_of_a_row(circuit: Circuit, client: Any) -> None:
     """Where nothing but failures in a row is counted, nothing is left when they end."""
     circuit.configure(policy=Consecutive(3), minimum_reporters=2)
