@@ -105,6 +105,9 @@ def test_a_process_that_can_start_no_thread_makes_its_calls_all_the_same(monkeyp
         assert breaker.call(works) == "charged"
         with pytest.raises(ProviderDownError):
             breaker.call(fails)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "is_finalizing", lambda: True)
+        store.timers.after(0, lambda: None)
     assert not store.timers._worker.is_alive()
     store.timers.after(0, lambda: None)
     assert store.timers._worker.is_alive()
@@ -339,6 +342,14 @@ store, registry = MemoryStore(), CollectorRegistry()
 registry.register(BreakerCollector(store, [CircuitBreaker("stripe", store)]))
 """
 
+_LEFT_OPEN = """
+from breaker import BreakerConfig
+from breaker.sync import CircuitBreaker, MemoryStore
+config = BreakerConfig(call_timeout_seconds=None, lease_seconds=10)
+stream = CircuitBreaker("stripe", MemoryStore(), config)(lambda: (yield))()
+next(stream)
+"""
+
 _ENDING = """
 import threading, time
 from breaker.sync import CircuitBreaker, MemoryStore
@@ -356,9 +367,10 @@ def test_a_forked_child_has_timers_of_its_own() -> None:
     assert child.returncode == 7
 
 
-def test_the_interpreter_ends_in_silence() -> None:
-    """What is left of a breaker when modules are taken apart says nothing."""
-    ended = subprocess.run([sys.executable, "-c", _QUIET], timeout=40, check=True, capture_output=True, text=True)
+@pytest.mark.parametrize("program", [_QUIET, _LEFT_OPEN])
+def test_the_interpreter_ends_in_silence(program: str) -> None:
+    """What is left of a breaker when modules are taken apart says nothing, and no stream that is left waits then."""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=40, check=True, capture_output=True, text=True)
     assert ended.stderr == ""
 
 
