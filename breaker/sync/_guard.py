@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from breaker._errors import ScriptError, StoreUnavailableError
@@ -24,7 +25,9 @@ class StoreGuard(Presence):
     def __init__(self, timeout_seconds: float, concurrency: int) -> None:
         super().__init__()
         self._timeout_seconds = timeout_seconds
-        self._slots = threading.Semaphore(concurrency)
+        self._places: SimpleQueue[int] = SimpleQueue()
+        for place in range(concurrency):
+            self._places.put(place)
         # Nothing is logged while it is held. A signal handler may make a call in the middle of one.
         self._lock = threading.RLock()
 
@@ -48,9 +51,14 @@ class StoreGuard(Presence):
 
     def _bounded(self, command: Callable[[], _T]) -> _T:
         with within(self._timeout_seconds):
-            if not self._slots.acquire(timeout=rest_seconds()):
-                raise TimeoutError("too many commands are out")
             try:
-                return command()
-            finally:
-                self._slots.release()
+                # Between a call that takes a place and a block that gives it back a signal handler could raise; a loop
+                # has no such moment.
+                for place in map(self._places.get, (True,), (rest_seconds(),)):
+                    try:
+                        reply = command()
+                    finally:
+                        self._places.put(place)
+            except Empty:
+                raise TimeoutError("too many commands are out") from None
+            return reply

@@ -530,7 +530,7 @@ def test_queueing_counts_as_waiting() -> None:
     guard, go_on = StoreGuard(0.05, 1), threading.Event()
     holding = threading.Thread(target=guard.run, args=(lambda: go_on.wait(20),))
     holding.start()
-    wait_until(lambda: guard._slots._value == 0, "the only place is taken")
+    wait_until(guard._places.empty, "the only place is taken")
     with pytest.raises(StoreUnavailableError, match="too many"):
         guard.run(works)
     go_on.set()

@@ -18,6 +18,7 @@ import pytest
 from breaker import BreakerConfig, BreakerEvent, CallNotPermittedError, Consecutive, Consistency, EventKind, State
 from breaker.sync import CircuitBreaker, MemoryStore
 from breaker.sync import _fork as fork
+from breaker.sync._guard import StoreGuard
 from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 from tests.support.processes import wait_until
@@ -186,6 +187,17 @@ def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None
         if not interrupted:
             break
     assert moment > 50
+
+
+def test_an_interrupted_command_gives_its_place_back() -> None:
+    """Whenever Ctrl-C comes, the next command finds it free."""
+    guard = StoreGuard(0.001, 1)
+    for moment in count(1):
+        interrupted = is_signalled(lambda: guard.run(works), moment)
+        assert guard.run(works) == "charged", f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 10
 
 
 def test_a_signal_handler_may_make_guarded_calls_whenever_it_runs() -> None:
