@@ -47,6 +47,10 @@ class PlantedTimers(Timers):
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         self.waiting.append((self.seconds + seconds, action))
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as where the process is stopped."""
+        self.seconds += seconds
+
     def advance(self, seconds: float = 0.0) -> None:
         """Let time pass, and run what becomes due in its order."""
         until = self.seconds + seconds

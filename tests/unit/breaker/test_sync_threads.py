@@ -175,7 +175,7 @@ def test_sixty_four_threads_share_one_circuit() -> None:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store in memory was about to take a step.
 @pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
 def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None:
-    """Whenever Ctrl-C comes, other threads go on using the circuit, and it is followed if it has to be."""
+    """Whenever Ctrl-C comes, others go on using the circuit, calls are watched, and it is followed if it has to be."""
     for moment in count(1):
         store = TellingStore(ManualClock())
         breaker = CircuitBreaker("stripe", store, BreakerConfig(consistency=consistency), listeners=[lambda _: None])
@@ -184,6 +184,7 @@ def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None
         using.join(20)
         assert not using.is_alive(), f"after moment {moment}"
         assert bool(store._followers) is (consistency is Consistency.MIRRORED), f"after moment {moment}"
+        assert store.planted.waiting, f"after moment {moment}"
         if not interrupted:
             break
     assert moment > 50
@@ -277,6 +278,16 @@ def test_a_listener_that_hangs_holds_no_thread_of_the_library_up() -> None:
     assert told == ["tripped", "half_opened", "closed"]
     store.close()
     assert not store.dispatcher._worker.is_alive()
+
+
+def test_what_is_due_in_centuries_does_not_end_the_timers() -> None:
+    """What is due before runs, although no queue waits for that long."""
+    timers, done = Timers(), threading.Event()
+    timers.after(1e10, lambda: None)
+    wait_until(timers._orders.empty, "they wait for it")
+    timers.after(0, done.set)
+    assert done.wait(20)
+    timers.close()
 
 
 def test_timers_go_on_after_whatever_they_run_raises() -> None:
