@@ -214,10 +214,10 @@ class CircuitBreaker:
                 result = function(*args, **kwargs)
             except BaseException as error:
                 if calls.end(number):
-                    self._settle_mirrored(permit, self._judge.of_error(error), error)
+                    self._settle_mirrored(circuit, permit, self._judge.of_error(error), error)
                 raise
             if calls.end(number) and circuit.hears_successes:
-                self._settle_mirrored(permit, self._judge.of_result(result), None)
+                self._settle_mirrored(circuit, permit, self._judge.of_result(result), None)
             return result
 
         def asked_first(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -280,12 +280,17 @@ class CircuitBreaker:
     def _permit(self, call: Call) -> Permit:
         return Permit(call, self._link, self._judge, self._slow)
 
-    def _settle_mirrored(self, permit: Permitted, verdict: Verdict, error: BaseException | None) -> None:
-        self._link.settle(Call(next(self._circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
+    def _settle_mirrored(
+        self, circuit: Circuit, permit: Permitted, verdict: Verdict, error: BaseException | None
+    ) -> None:
+        if (
+            circuit is self._circuit
+        ):  # Otherwise this is a child that was forked during the call, which is its parent's.
+            self._link.settle(Call(next(circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
 
     def _count_as_late(self, call: Permit | Permitted) -> None:
         late = CallTimeoutError(self._name, self._config.call_timeout_seconds or 0.0)
         if isinstance(call, Permit):
             call.settle(Outcome.FAILURE, late)
         else:
-            self._settle_mirrored(call, Outcome.FAILURE, late)
+            self._settle_mirrored(self._circuit, call, Outcome.FAILURE, late)

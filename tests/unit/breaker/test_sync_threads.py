@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -15,7 +16,16 @@ from typing import Any
 
 import pytest
 
-from breaker import BreakerConfig, BreakerEvent, CallNotPermittedError, Consecutive, Consistency, EventKind, State
+from breaker import (
+    BreakerConfig,
+    BreakerEvent,
+    CallNotPermittedError,
+    Consecutive,
+    Consistency,
+    EventKind,
+    Outcome,
+    State,
+)
 from breaker.sync import CircuitBreaker, MemoryStore
 from breaker.sync import _fork as fork
 from breaker.sync._guard import StoreGuard
@@ -339,6 +349,71 @@ def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:
     assert next(breaker._circuit.permit_ids).split("-")[0] != first_id.split("-")[0]
     assert store.timers is not timers
     assert breaker.call(works) == "charged"
+
+
+def in_block(breaker: CircuitBreaker) -> None:
+    """Fork in a block."""
+    with breaker:
+        fork._begin_anew()
+        fails()
+
+
+def in_stream(breaker: CircuitBreaker) -> None:
+    """Fork before the first item of a stream."""
+
+    @breaker
+    def stream() -> Iterator[str]:
+        """Break off."""
+        fork._begin_anew()
+        yield fails()
+
+    list(stream())
+
+
+def in_call(breaker: CircuitBreaker) -> None:
+    """Fork in a call."""
+
+    @breaker
+    def call() -> None:
+        """Fork, and fail."""
+        fork._begin_anew()
+        fails()
+
+    call()
+
+
+def between_admission_and_end(breaker: CircuitBreaker) -> None:
+    """Fork with a permit in hand, while another thread of the parent has its turn."""
+    permit = breaker.admit()
+    in_thread(permit._link.turn.lock.acquire).join(20)
+    fork._begin_anew()
+    permit.settle(Outcome.FAILURE)
+    fails()
+
+
+@pytest.mark.parametrize("way", [in_block, in_stream, in_call, between_admission_and_end])
+@pytest.mark.parametrize("is_probe", [True, False])
+def test_a_forked_child_settles_nothing_that_its_parent_is_doing(
+    way: Callable[[CircuitBreaker], None], *, is_probe: bool
+) -> None:
+    """The call is still under way in the parent, which says how it ends; here it ends without a report."""
+    clock = ManualClock()
+    store = TellingStore(clock)
+    breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=Consecutive(1)))
+    breaker.call(works)
+    if is_probe:
+        with pytest.raises(ProviderDownError):
+            breaker.call(fails)
+        clock.advance(31)
+        store.lose_messages()
+    store.reports.clear()
+    with pytest.raises(ProviderDownError):
+        way(breaker)
+    store.timers.close()
+    assert not store.reports
+    view = store.snapshot("stripe")
+    assert view is not None
+    assert (view.state, view.probes_out) == ((State.HALF_OPEN, 1) if is_probe else (State.CLOSED, 0))
 
 
 _FORKING = """
