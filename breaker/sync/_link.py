@@ -162,6 +162,10 @@ class Link:
                 _log.exception("%s: a report was lost", circuit.name)
             self.turn.take(circuit.undelivered, report)
             return
+        except BaseException:
+            # Interrupted. The script may have run or not, and may run twice: until it has, a probe keeps its place.
+            self._send_later(report)
+            raise
         self.turn.take(circuit.delivered, report, recorded)
         self._look_after()
 

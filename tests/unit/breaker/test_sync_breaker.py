@@ -244,6 +244,26 @@ def test_who_is_interrupted_while_asking_gives_back_what_may_have_been_granted(
     assert (store.reports[-1].generation, store.reports[-1].outcome) == (0, Outcome.IGNORED)
 
 
+def test_who_is_interrupted_while_reporting_has_it_reported_again(
+    store: TellingStore, clock: ManualClock, config: BreakerConfig
+) -> None:
+    """The report may have been lost on its way, and a probe would keep its place; arriving twice it counts once."""
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+
+    def works_at_the_end() -> None:
+        """Have the user press Ctrl-C a moment later."""
+        store.fails_with = KeyboardInterrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(works_at_the_end)
+    store.fails_with = None
+    assert state_of(store) is State.HALF_OPEN
+    store.planted.advance()
+    assert state_of(store) is State.CLOSED
+    assert store.reports[-2] == store.reports[-1]
+
+
 def test_a_block_is_guarded_and_blocks_can_be_nested(store: TellingStore) -> None:
     """Each block settles its own permit."""
     outer, inner = CircuitBreaker("outer", store, CONFIG), CircuitBreaker(NAME, store, CONFIG)
