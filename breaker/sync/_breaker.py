@@ -117,6 +117,7 @@ class CircuitBreaker:
         self._calls = Deadlines[Permit | Permitted](self._config.call_timeout_seconds, timers, self._count_as_late)
         self._slow = Deadlines[Callable[[], None]](self._slow_call_seconds, timers, operator.call)
         self._open_blocks = OpenBlocks()
+        self._probing: Permit | None = None
 
     @property
     def name(self) -> str:
@@ -193,12 +194,15 @@ class CircuitBreaker:
         return self._link.peek()
 
     def close(self) -> None:
-        """End the background probe, and report what still waits.
+        """End the background probe, whose call is left to itself, and report what still waits.
 
         For the end of a process, before the store is closed. What is not closed loses no more than the successes of the
         last moments.
         """
         self._link.close()
+        probing = self._probing
+        if probing is not None:
+            probing.settle(Outcome.IGNORED)
 
     def _guarded(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -272,10 +276,16 @@ class CircuitBreaker:
 
     def _make_probe(self, call: Call) -> None:
         assert self._probe is not None  # noqa: S101 - otherwise the link does not ask for it
+        permit = self._probing = self._permit(call)
+        if self._link.closed:
+            permit.settle(Outcome.IGNORED)  # It was closed while the place was asked for, and did not see this.
+            return
         try:
-            self._call_permitted(self._permit(call), self._probe)
+            self._call_permitted(permit, self._probe)
         except Exception as error:
             _log.debug("%s: the background probe failed: %s", self._name, type(error).__name__)
+        finally:
+            self._probing = None
 
     def _permit(self, call: Call) -> Permit:
         return Permit(call, self._link, self._judge, self._slow)

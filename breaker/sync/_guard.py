@@ -24,6 +24,7 @@ class StoreGuard(Presence):
 
     def __init__(self, timeout_seconds: float, concurrency: int) -> None:
         super().__init__()
+        self._closed = threading.Event()
         self._timeout_seconds = timeout_seconds
         self._places: SimpleQueue[int] = SimpleQueue()
         for place in range(concurrency):
@@ -31,8 +32,14 @@ class StoreGuard(Presence):
         # Nothing is logged while it is held. A signal handler may make a call in the middle of one.
         self._lock = threading.RLock()
 
+    def close(self) -> None:
+        """Let no command be tried any more: it would open a connection again."""
+        self._closed.set()
+
     def run(self, command: Callable[[], _T]) -> _T:
         """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
+        if self._closed.is_set():
+            raise StoreUnavailableError("the store is closed")
         with self._lock:
             self.check()
         try:
@@ -41,7 +48,7 @@ class StoreGuard(Presence):
             raise
         except Exception as error:
             with self._lock:
-                change = self.note_absence(error)
+                change = "" if self._closed.is_set() else self.note_absence(error)
             log_change(change)
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
         with self._lock:

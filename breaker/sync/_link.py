@@ -33,6 +33,9 @@ class Link:
         turn: Lets one thread at a time at the circuit; nobody waits for the store in it.
         follows: Whether the store is to tell of changes.
         probe: Makes a call with the permit it is given, once the cooldown has passed, so that no caller is the probe.
+
+    Attributes:
+        closed: Set once no background probe is to be made any more.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Link:
         self._probe = probe
         self._is_looked_after = False
         self._flushes = False
-        self._closed = False
+        self.closed = False
         self._unsent: deque[Report] = deque()
 
     def admit(self) -> Call:
@@ -100,7 +103,7 @@ class Link:
 
     def close(self) -> None:
         """End the background probe, and report what waits."""
-        self._closed = True
+        self.closed = True
         self._flush()
         self._send_unsent()
 
@@ -207,7 +210,7 @@ class Link:
 
     def _try_to_probe(self) -> None:
         """Compete for the probe's place."""
-        if self._closed:
+        if self.closed:
             return
         try:
             call = self._ask(may_probe=True)

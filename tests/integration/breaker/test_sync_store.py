@@ -334,6 +334,30 @@ def test_closing_ends_the_threads_and_the_connections(start: Start, cli: redis.R
     wait_until(lambda: len(cli.client_list()) == 1, "only the person on call is connected")
 
 
+def test_a_closed_store_connects_no_more(
+    start: Start, cli: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes late is answered at once and guarded locally, and a command that closing interrupts is no absence."""
+    breaker = start("api-1")
+    warm(breaker)
+    store = store_of(breaker)
+
+    def closing(*_: Any) -> Any:
+        """Close the store while this command is out."""
+        store.close()
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(store._client, "evalsha", closing)
+    with pytest.raises(StoreUnavailableError):
+        store.snapshot(NAME)
+    assert not store.degraded
+    assert not caplog.records
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        store.names()
+    assert breaker.call(works) == "charged"
+    wait_until(lambda: len(cli.client_list()) == 1, "only the person on call is connected")
+
+
 def test_a_store_can_be_closed_by_what_a_message_brings_about(store: RedisStore) -> None:
     """A follower that closes the store does not wait for itself."""
     closed = threading.Event()

@@ -691,6 +691,37 @@ def test_a_background_probe_without_a_thread_gives_its_place_back(
     assert state_of(store) is State.CLOSED
 
 
+@pytest.mark.parametrize("is_closed_before_it_runs", [True, False])
+def test_closing_gives_the_place_of_a_background_probe_back(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, *, is_closed_before_it_runs: bool
+) -> None:
+    """Of one that is on its way as well; whatever comes of it later is not reported."""
+    probed: list[bool] = []
+
+    def probe() -> None:
+        """Have the breaker closed meanwhile."""
+        probed.append(True)
+        breaker.close()
+
+    def start(run: Callable[[], None], _: str) -> bool:
+        """Start the probe's thread, or have the breaker closed before it runs."""
+        if is_closed_before_it_runs:
+            breaker.close()
+        run()
+        return True
+
+    monkeypatch.setattr("breaker.sync._link.started", start)
+    breaker = probing(store, probe)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(30)
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
+    assert [report.outcome for report in store.reports[3:]] == [Outcome.IGNORED]
+    assert bool(probed) is not is_closed_before_it_runs
+
+
 @pytest.mark.parametrize("closed_first", [True, False])
 def test_a_closed_breaker_probes_no_more(store: TellingStore, clock: ManualClock, *, closed_first: bool) -> None:
     """Neither a probe that is due nor one that was refused is tried again."""
