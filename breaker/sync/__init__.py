@@ -17,7 +17,8 @@ the words are imported from there. What differs, because a thread cannot be canc
 A store runs one thread for what must happen at a time, one for listeners and, for mirrored circuits, one for the
 subscription; they start when they are first needed, never keep the interpreter alive and end with `store.close()`. A
 child process made by `fork` begins anew: stores and breakers made before the fork can be used in it, know nothing,
-share no connection and start their own threads. Calls that are under way when the process forks belong to the parent.
+share no connection and start their own threads. Calls that are under way when the process forks belong to the
+parent; how they end in the child counts as nothing.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ class CircuitBreaker:
         return self._link.peek()
 
     def close(self) -> None:
-        """End the background probe, giving its place back if it is out, and report what still waits.
+        """End the background probe, whose place is given back and whose call is left to itself, and report what waits.
 
         For the end of a process, before the store is closed. What is not closed loses no more than the successes of the
         last moments.
@@ -222,10 +222,10 @@ class CircuitBreaker:
                 result = function(*args, **kwargs)
             except BaseException as error:
                 if calls.end(number):
-                    self._settle_mirrored(permit, self._judge.of_error(error), error)
+                    self._settle_mirrored(circuit, permit, self._judge.of_error(error), error)
                 raise
             if calls.end(number) and circuit.hears_successes:
-                self._settle_mirrored(permit, self._judge.of_result(result), None)
+                self._settle_mirrored(circuit, permit, self._judge.of_result(result), None)
             return result
 
         def asked_first(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -294,12 +294,17 @@ class CircuitBreaker:
     def _permit(self, call: Call) -> Permit:
         return Permit(call, self._link, self._judge, self._slow)
 
-    def _settle_mirrored(self, permit: Permitted, verdict: Verdict, error: BaseException | None) -> None:
-        self._link.settle(Call(next(self._circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
+    def _settle_mirrored(
+        self, circuit: Circuit, permit: Permitted, verdict: Verdict, error: BaseException | None
+    ) -> None:
+        if (
+            circuit is self._circuit
+        ):  # Otherwise this is a child that was forked during the call, which is its parent's.
+            self._link.settle(Call(next(circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
 
     def _count_as_late(self, call: Permit | Permitted) -> None:
         late = CallTimeoutError(self._name, self._config.call_timeout_seconds or 0.0)
         if isinstance(call, Permit):
             call.settle(Outcome.FAILURE, late)
         else:
-            self._settle_mirrored(call, Outcome.FAILURE, late)
+            self._settle_mirrored(self._circuit, call, Outcome.FAILURE, late)

@@ -16,6 +16,15 @@ _made: dict[int, tuple[ref[Any], Callable[[Any], None]]] = {}
 _numbers = itertools.count()
 
 
+# How many forks lie between the process that imported this module and the one that runs.
+_depth = 0
+
+
+def depth() -> int:
+    """Tell this process from those that it was forked from."""
+    return _depth
+
+
 def in_every_child(owner: _T, begin: Callable[[_T], None]) -> None:
     """Call a method in every child that is forked from now on, as long as its object lives."""
     # What is gone is looked for here: a reference that told of it would do so when the interpreter ends, too late for
@@ -27,6 +36,8 @@ def in_every_child(owner: _T, begin: Callable[[_T], None]) -> None:
 
 
 def _begin_anew() -> None:
+    global _depth  # noqa: PLW0603 - there is one process
+    _depth += 1
     for made, begin in _made.copy().values():
         owner = made()
         if owner is not None:

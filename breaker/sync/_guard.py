@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from breaker._errors import ScriptError, StoreUnavailableError
@@ -23,13 +24,22 @@ class StoreGuard(Presence):
 
     def __init__(self, timeout_seconds: float, concurrency: int) -> None:
         super().__init__()
+        self._closed = threading.Event()
         self._timeout_seconds = timeout_seconds
-        self._slots = threading.Semaphore(concurrency)
+        self._places: SimpleQueue[int] = SimpleQueue()
+        for place in range(concurrency):
+            self._places.put(place)
         # Nothing is logged while it is held. A signal handler may make a call in the middle of one.
         self._lock = threading.RLock()
 
+    def close(self) -> None:
+        """Let no command be tried any more: it would open a connection again."""
+        self._closed.set()
+
     def run(self, command: Callable[[], _T]) -> _T:
         """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
+        if self._closed.is_set():
+            raise StoreUnavailableError("the store is closed")
         with self._lock:
             self.check()
         try:
@@ -38,7 +48,7 @@ class StoreGuard(Presence):
             raise
         except Exception as error:
             with self._lock:
-                change = self.note_absence(error)
+                change = "" if self._closed.is_set() else self.note_absence(error)
             log_change(change)
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
         with self._lock:
@@ -48,9 +58,14 @@ class StoreGuard(Presence):
 
     def _bounded(self, command: Callable[[], _T]) -> _T:
         with within(self._timeout_seconds):
-            if not self._slots.acquire(timeout=rest_seconds()):
-                raise TimeoutError("too many commands are out")
             try:
-                return command()
-            finally:
-                self._slots.release()
+                # Between a call that takes a place and a block that gives it back a signal handler could raise; a loop
+                # has no such moment.
+                for place in map(self._places.get, (True,), (rest_seconds(),)):
+                    try:
+                        reply = command()
+                    finally:
+                        self._places.put(place)
+            except Empty:
+                raise TimeoutError("too many commands are out") from None
+            return reply

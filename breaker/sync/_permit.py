@@ -8,6 +8,7 @@ from typing import Any
 from breaker._call import Call
 from breaker._judge import Judge, Verdict
 from breaker._types import State
+from breaker.sync import _fork as fork
 from breaker.sync._deadlines import Deadlines
 from breaker.sync._link import Link
 
@@ -17,15 +18,17 @@ class Permit:
 
     A probe that is never settled keeps its place until its lease lapses. A permit has no deadline of its own: whoever
     holds it bounds the call, and settles one that took too long as a failure. A call that hangs is counted as slow all
-    the same, if the policy counts slow calls. Any thread may settle it.
+    the same, if the policy counts slow calls. Any thread may settle it. It belongs to the process that was given it: in
+    a forked child settling it does nothing.
     """
 
-    __slots__ = ("_call", "_judge", "_link", "_number", "_settled", "_slow")
+    __slots__ = ("_call", "_judge", "_link", "_number", "_process", "_settled", "_slow")
 
     def __init__(self, call: Call, link: Link, judge: Judge, slow: Deadlines[Callable[[], None]]) -> None:
         self._call = call
         self._link = link
         self._judge = judge
+        self._process = fork.depth()
         self._settled = False
         self._slow = slow
         self._number = slow.begin(self._mark_slow)
@@ -47,6 +50,8 @@ class Permit:
             verdict: How; an `Outcome`, or `OpenFor` when the dependency said how long to stay away.
             error: What went wrong, for the record's `last_error`: the exception, or a word of your own.
         """
+        if self._process != fork.depth():
+            return  # Another thread of the parent may have had its turn at the fork, so not even a lock is taken.
         with self._link.turn.lock:
             settled, self._settled = self._settled, True
         if not settled:

@@ -105,12 +105,18 @@ class Prober:
             # Everything goes through, so that nothing can be found out; whoever ends that makes news.
             self._rest(self._circuit.limits.cooldown_ms / 1000)
             return
-        permit = self._permit = self._permit_of(call)
-        if started(functools.partial(self._run, permit), f"breaker-probe-{self._circuit.name}") is None:
+        permit = self._permit_of(call)
+        with self._turn.lock:
+            self._permit = permit
+        if self._closed:
+            permit.settle(Outcome.IGNORED)  # It was closed while the place was asked for, and did not see this.
+        elif started(functools.partial(self._run, permit), f"breaker-probe-{self._circuit.name}") is None:
             permit.settle(Outcome.IGNORED)
             self._rest(_PAUSE_SECONDS)
 
     def _run(self, permit: Permit) -> None:
+        if self._closed:
+            return  # Before this thread ran; the place has been given back.
         # If it decided nothing its place is free again, and the same would come out at once.
         self._rest(_PAUSE_SECONDS if self._probe(permit) is Outcome.IGNORED else 0.0)
 

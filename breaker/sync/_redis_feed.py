@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -32,7 +33,8 @@ class RedisFeed:
     Args:
         open_subscription: Makes a subscription that connects when it is first used.
         snapshot: Reads a circuit.
-        recover: Called at each sign of life; finds out whether a store that counts as away is back.
+        recover: Called at each sign of life, before anything is read; finds out whether a store that counts as away is
+            back.
         timeout_seconds: How long the server may take to answer.
         heartbeat_seconds: How long the connection may be silent.
     """
@@ -56,6 +58,8 @@ class RedisFeed:
         self._followers: dict[str, list[Callable[[View | None], None]]] = {}
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
+        # When to read which channel's circuit.
+        self._read_at: dict[str, float] = {}
         self._closing = threading.Event()
         self._worker = Worker(self._run, "breaker-subscription")
 
@@ -89,9 +93,11 @@ class RedisFeed:
     def _listen(self) -> None:
         with contextlib.closing(self._open()) as subscription:
             subscribed: set[str] = set()
+            self._read_at.clear()
             ask_at, asked_at = time.monotonic() + self._heartbeat_seconds, None
             while not self._closing.is_set():
                 self._subscribe(subscription, subscribed)
+                self._read_due()
                 now = time.monotonic()
                 if asked_at is None and now >= ask_at:
                     with within(self._timeout_seconds):
@@ -117,7 +123,7 @@ class RedisFeed:
             with within(self._timeout_seconds):
                 subscription.subscribe(*missing)
         for channel in followed_again:
-            self._tell(channel, self._snapshot(self._names[channel]))
+            self._read_at[channel] = 0.0
 
     def _take(self, message: dict[str, Any]) -> None:
         channel = _wire.text(message["channel"])
@@ -125,9 +131,25 @@ class RedisFeed:
             # Confirmed, so no message is missed from here on. It may be the second time, behind our back, after the
             # driver connected anew: whatever was known before may be older or newer than what is there now.
             self._tell(channel, None)
-            self._tell(channel, self._snapshot(self._names[channel]))
-        elif message["type"] == "message":
-            self._tell(channel, _wire.told(_wire.text(message["data"])))
+            self._read_at[channel] = 0.0
+        elif message["type"] == "message" and channel in self._names:
+            self._tell_of(channel, lambda: _wire.told(_wire.text(message["data"])))
+
+    def _read_due(self) -> None:
+        """Read the circuits whose time has come."""
+        now = time.monotonic()
+        for channel in [channel for channel, at in self._read_at.items() if at <= now]:
+            del self._read_at[channel]
+            self._tell_of(channel, functools.partial(self._snapshot, self._names[channel]))
+
+    def _tell_of(self, channel: str, read: Callable[[], View | None]) -> None:
+        """Tell what is read of a circuit; what cannot be read is the matter of that circuit only, and is read later."""
+        try:
+            self._tell(channel, read())
+        except Exception as error:
+            _log.debug("%s cannot be read for now: %s: %s", channel, type(error).__name__, error)
+            self._tell(channel, None)
+            self._read_at[channel] = time.monotonic() + self._heartbeat_seconds
 
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""

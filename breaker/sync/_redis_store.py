@@ -162,10 +162,11 @@ class RedisStore:
         return sorted(_wire.text(member) for member in members)
 
     def close(self) -> None:
-        """End the threads, and close the client if `from_url` made it."""
+        """End the threads, and close the client if `from_url` made it; whoever asks later finds the store away."""
         self.timers.close()
         self._feed.close()
         self.dispatcher.close()
+        self._guard.close()
         if self._owns_client:
             close(self._client)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 
@@ -22,6 +23,8 @@ def is_own() -> bool:
 
 def started(run: Callable[[], None], name: str) -> threading.Thread | None:
     """Start a thread that does not keep the interpreter alive; None when the process cannot start one now."""
+    if sys.is_finalizing():
+        return None  # A stream was left to the end of the interpreter; the thread would be waited for and never begin.
     thread = _OwnThread(target=run, name=name, daemon=True)
     try:
         thread.start()

@@ -14,6 +14,9 @@ from breaker.sync._threads import Worker
 
 _log = logging.getLogger("breaker")
 
+# A queue waits for no more than some centuries, and an order may be for later.
+_LONGEST_WAIT_SECONDS = 3600.0
+
 _Order = tuple[float, int, Callable[[], None]]
 
 
@@ -54,7 +57,7 @@ class Timers:
     def _run(self) -> None:
         waiting = self._waiting
         while True:
-            rest_seconds = max(0.0, waiting[0][0] - self.now()) if waiting else None
+            rest_seconds = min(max(0.0, waiting[0][0] - self.now()), _LONGEST_WAIT_SECONDS) if waiting else None
             with contextlib.suppress(Empty):
                 order = self._orders.get(timeout=rest_seconds)
                 if order is None:

@@ -17,6 +17,7 @@ import pytest
 import redis
 from redis._parsers.hiredis import _HiredisParser
 from redis.backoff import NoBackoff
+from redis.client import PubSub
 from redis.retry import Retry
 
 from breaker import (
@@ -31,6 +32,7 @@ from breaker import (
     StoreUnavailableError,
     View,
 )
+from breaker._errors import ScriptError
 from breaker._scripts import Script
 from breaker._topology import parse
 from breaker._types import Permitted, Report
@@ -292,6 +294,67 @@ def test_a_subscription_survives_what_ends_threads_and_starts_again_if_it_does_e
     wait_until(lambda: permits(breaker), "the copy is fresh again")
 
 
+def test_what_cannot_be_read_of_one_circuit_does_not_end_the_subscription(start: Start, cli: redis.Redis) -> None:
+    """Only that circuit's copy is not relied on, until it is read again a heartbeat later."""
+    breaker = start("api-1", heartbeat_seconds=0.02)
+    warm(breaker)
+    store = store_of(breaker)
+    other = CircuitBreaker("other", store)
+    warm(other)
+    number = cli.client_list(_type="pubsub")[0]["id"]
+    seen: dict[str, list[View | None]] = {NAME: [], "other": []}
+    for name, views in seen.items():
+        store.follow(name, views.append)
+    wait_until(lambda: all(seen.values()), "both are followed")
+    snapshot, failing = store._feed._snapshot, [ScriptError("not understood")] * 2
+
+    def read(name: str) -> View | None:
+        """Fail twice."""
+        if name == NAME and failing:
+            raise failing.pop()
+        return snapshot(name)
+
+    store._feed._snapshot = read
+    cli.publish(f"{KEY}:changes", "not a view")
+    wait_until(lambda: None in seen[NAME], "the copy is not relied on")
+    wait_until(lambda: permits(breaker), "the copy is fresh again")
+    assert not failing
+    store._feed._take({"type": "message", "channel": b"nobody's", "data": b"not a view"})
+    assert None not in seen["other"]
+    assert [client["id"] for client in cli.client_list(_type="pubsub")] == [number]
+
+
+def test_a_subscription_that_stands_again_while_the_store_counts_as_away_stays(
+    start: Start, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempts to reach the store may all be taken by others; its circuits are read when it is back."""
+    monkeypatch.setattr("breaker.sync._redis_feed._PAUSE_SECONDS", 0.01)
+    breaker = start("api-1", heartbeat_seconds=0.02)
+    warm(breaker)
+    store = store_of(breaker)
+    opened: list[PubSub] = []
+    recovers: list[None] = []
+    subscribe, recover = store._feed._open, store._feed._recover
+
+    def open_subscription() -> PubSub:
+        """Note that it is opened."""
+        opened.append(subscribe())
+        return opened[-1]
+
+    store._feed._open = open_subscription
+    store._feed._recover = lambda: recovers.append(None)
+    store._guard.degraded, store._guard._try_again_at = True, time.monotonic() + 60
+    cli.client_kill_filter(_type="pubsub")
+    wait_until(lambda: bool(opened), "the subscription is opened again")
+    wait_until(lambda: len(recovers) > 10, "some heartbeats")
+    assert not permits(breaker)
+    store._guard._try_again_at = 0
+    store._feed._recover = recover
+    wait_until(lambda: permits(breaker), "the copy is fresh again")
+    assert not store.degraded
+    assert len(opened) == 1
+
+
 def test_who_follows_twice_is_told_once(store: RedisStore) -> None:
     """As one that was interrupted while it asked for it does."""
     store.acquire(NAME, "p1", LIMITS, "api-1")
@@ -331,6 +394,30 @@ def test_closing_ends_the_threads_and_the_connections(start: Start, cli: redis.R
     assert not permits(breaker)
     assert cli.hget(KEY, "failures") == "0"
     assert not cli.client_list(_type="pubsub")
+    wait_until(lambda: len(cli.client_list()) == 1, "only the person on call is connected")
+
+
+def test_a_closed_store_connects_no_more(
+    start: Start, cli: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes late is answered at once and guarded locally, and a command that closing interrupts is no absence."""
+    breaker = start("api-1")
+    warm(breaker)
+    store = store_of(breaker)
+
+    def closing(*_: Any) -> Any:
+        """Close the store while this command is out."""
+        store.close()
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(store._client, "evalsha", closing)
+    with pytest.raises(StoreUnavailableError):
+        store.snapshot(NAME)
+    assert not store.degraded
+    assert not caplog.records
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        store.names()
+    assert breaker.call(works) == "charged"
     wait_until(lambda: len(cli.client_list()) == 1, "only the person on call is connected")
 
 
@@ -530,7 +617,7 @@ def test_queueing_counts_as_waiting() -> None:
     guard, go_on = StoreGuard(0.05, 1), threading.Event()
     holding = threading.Thread(target=guard.run, args=(lambda: go_on.wait(20),))
     holding.start()
-    wait_until(lambda: guard._slots._value == 0, "the only place is taken")
+    wait_until(guard._places.empty, "the only place is taken")
     with pytest.raises(StoreUnavailableError, match="too many"):
         guard.run(works)
     go_on.set()

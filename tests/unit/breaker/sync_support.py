@@ -16,7 +16,7 @@ from breaker.sync import MemoryStore
 from breaker.sync._timers import Timers
 from tests.support.stores import ManualClock
 
-_LIBRARY = str(Path(breaker.__file__).parent)
+_LIBRARY = (str(Path(breaker.__file__).parent), threading.__file__)
 
 
 class ProviderDownError(Exception):
@@ -46,6 +46,10 @@ class PlantedTimers(Timers):
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         self.waiting.append((self.seconds + seconds, action))
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as where the process is stopped."""
+        self.seconds += seconds
 
     def advance(self, seconds: float = 0.0) -> None:
         """Let time pass, and run what becomes due in its order."""

@@ -244,6 +244,26 @@ def test_who_is_interrupted_while_asking_gives_back_what_may_have_been_granted(
     assert (store.reports[-1].generation, store.reports[-1].outcome) == (0, Outcome.IGNORED)
 
 
+def test_who_is_interrupted_while_reporting_has_it_reported_again(
+    store: TellingStore, clock: ManualClock, config: BreakerConfig
+) -> None:
+    """The report may have been lost on its way, and a probe would keep its place; arriving twice it counts once."""
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+
+    def works_at_the_end() -> None:
+        """Have the user press Ctrl-C a moment later."""
+        store.fails_with = KeyboardInterrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(works_at_the_end)
+    store.fails_with = None
+    assert state_of(store) is State.HALF_OPEN
+    store.planted.advance()
+    assert state_of(store) is State.CLOSED
+    assert store.reports[-2] == store.reports[-1]
+
+
 def test_a_block_is_guarded_and_blocks_can_be_nested(store: TellingStore) -> None:
     """Each block settles its own permit."""
     outer, inner = CircuitBreaker("outer", store, CONFIG), CircuitBreaker(NAME, store, CONFIG)
@@ -673,6 +693,37 @@ def test_a_background_probe_without_a_thread_gives_its_place_back(
     assert state_of(store) is State.CLOSED
 
 
+@pytest.mark.parametrize("is_closed_before_it_runs", [True, False])
+def test_closing_gives_the_place_of_a_background_probe_back(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, *, is_closed_before_it_runs: bool
+) -> None:
+    """Of one that is on its way as well; whatever comes of it later is not reported."""
+    probed: list[bool] = []
+
+    def probe() -> None:
+        """Have the breaker closed meanwhile."""
+        probed.append(True)
+        breaker.close()
+
+    def start(run: Callable[[], None], _: str) -> bool:
+        """Start the probe's thread, or have the breaker closed before it runs."""
+        if is_closed_before_it_runs:
+            breaker.close()
+        run()
+        return True
+
+    monkeypatch.setattr("breaker.sync._prober.started", start)
+    breaker = probing(store, probe)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(30)
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
+    assert [report.outcome for report in store.reports[3:]] == [Outcome.IGNORED]
+    assert bool(probed) is not is_closed_before_it_runs
+
+
 @pytest.mark.parametrize("closed_first", [True, False])
 def test_a_closed_breaker_probes_no_more(store: TellingStore, clock: ManualClock, *, closed_first: bool) -> None:
     """Neither a probe that is due nor one that was refused is tried again."""
@@ -764,25 +815,23 @@ def test_a_background_probe_that_decides_nothing_is_made_again_after_a_pause(
     assert probes == pytest.approx([30, 31, 32, 33], abs=0.1)
 
 
-def test_closing_a_breaker_gives_the_place_of_its_background_probe_back(
+def test_a_breaker_that_is_closed_while_its_background_probe_asks_makes_no_probe(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deploy in the middle of an outage leaves no lease behind, and what the probe finds out counts no more."""
-    running: list[Callable[[], None]] = []
-
-    def start(run: Callable[[], None], _: str) -> bool:
-        running.append(run)
-        return True
-
-    monkeypatch.setattr("breaker.sync._prober.started", start)
-    breaker = probing(store, works)
+    """The place that it is given is given back."""
+    at_once(monkeypatch)
+    probes: list[None] = []
+    breaker = probing(store, lambda: probes.append(None))
     fail(breaker, 3)
     clock.advance(31)
+    really = store.acquire
+
+    def closes(*args: Any, **options: Any) -> Any:
+        breaker.close()
+        return really(*args, **options)
+
+    monkeypatch.setattr(store, "acquire", closes)
     store.planted.advance(31)
-    breaker.close()
     view = store.snapshot(NAME)
     assert view is not None
-    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
-    running.pop()()
-    store.planted.advance(100)
-    assert state_of(store) is State.HALF_OPEN
+    assert (view.state, view.probes_out, probes) == (State.HALF_OPEN, 0, [])

@@ -86,6 +86,20 @@ def test_a_call_that_hangs_and_raises_at_last_raises_its_own_error(
     assert len(store.reports) == 1
 
 
+def test_a_pause_of_the_process_is_no_failure_of_the_dependency(breaker: CircuitBreaker, store: TellingStore) -> None:
+    """Whoever was stopped for longer than the timeout finds the answer and the passed deadline at once."""
+
+    def paused() -> str:
+        """Be stopped for a minute, together with all of this process."""
+        store.planted.pause(60)
+        store.planted.advance()
+        return "charged"
+
+    for _ in range(3):
+        assert breaker.call(paused) == "charged"
+    assert not store.reports
+
+
 def test_a_block_and_a_stream_that_hang_are_failures(breaker: CircuitBreaker, store: TellingStore) -> None:
     """Of a stream each wait counts by itself, and not what its consumer does in between."""
 
@@ -227,6 +241,55 @@ def test_deadlines_watch_what_begins_while_they_look() -> None:
     deadlines.begin("first")
     timers.advance(20)
     assert late == [("first", 4), ("second", 8)]
+
+
+def test_a_deadline_is_put_off_by_a_pause_but_not_for_ever() -> None:
+    """By itself at most, and a few times; after that what is late is late, and the next pause is a pause again."""
+    timers, late = PlantedTimers(), list[tuple[int, float]]()
+    deadlines = Deadlines[int](4, timers, lambda what: late.append((what, timers.now())))
+    deadlines.begin(1)
+    timers.pause(5)
+    timers.advance(0.9)
+    assert not late
+    timers.advance(0.1)
+    assert late == [(1, 6)]
+    deadlines.begin(2)
+    timers.pause(60)
+    timers.advance(4)
+    assert late[1:] == [(2, 70)]
+    deadlines.begin(3)
+    pauses = 0
+    while len(late) == 2:
+        timers.pause(60)
+        timers.advance()
+        pauses += 1
+    assert pauses == 9
+    deadlines.begin(4)
+    timers.pause(60)
+    timers.advance()
+    assert len(late) == 3
+
+
+def test_what_is_late_may_fail() -> None:
+    """The others are dealt with all the same, and so are those that begin later."""
+    timers, late = PlantedTimers(), list[int]()
+
+    def fail_once(what: int) -> None:
+        """Fail the first time."""
+        late.append(what)
+        if what == 1:
+            fails()
+
+    deadlines = Deadlines[int](4, timers, fail_once)
+    deadlines.begin(1)
+    deadlines.begin(2)
+    with pytest.raises(ProviderDownError):
+        timers.advance(4)
+    timers.advance()
+    assert late == [1, 2]
+    deadlines.begin(3)
+    timers.advance(4)
+    assert late == [1, 2, 3]
 
 
 def test_one_timer_watches_many_calls() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -15,9 +16,19 @@ from typing import Any
 
 import pytest
 
-from breaker import BreakerConfig, BreakerEvent, CallNotPermittedError, Consecutive, Consistency, EventKind, State
+from breaker import (
+    BreakerConfig,
+    BreakerEvent,
+    CallNotPermittedError,
+    Consecutive,
+    Consistency,
+    EventKind,
+    Outcome,
+    State,
+)
 from breaker.sync import CircuitBreaker, MemoryStore
 from breaker.sync import _fork as fork
+from breaker.sync._guard import StoreGuard
 from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 from tests.support.processes import wait_until
@@ -105,6 +116,9 @@ def test_a_process_that_can_start_no_thread_makes_its_calls_all_the_same(monkeyp
         assert breaker.call(works) == "charged"
         with pytest.raises(ProviderDownError):
             breaker.call(fails)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "is_finalizing", lambda: True)
+        store.timers.after(0, lambda: None)
     assert not store.timers._worker.is_alive()
     store.timers.after(0, lambda: None)
     assert store.timers._worker.is_alive()
@@ -171,7 +185,7 @@ def test_sixty_four_threads_share_one_circuit() -> None:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store in memory was about to take a step.
 @pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
 def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None:
-    """Whenever Ctrl-C comes, other threads go on using the circuit, and it is followed if it has to be."""
+    """Whenever Ctrl-C comes, others go on using the circuit, calls are watched, and it is followed if it has to be."""
     for moment in count(1):
         store = TellingStore(ManualClock())
         breaker = CircuitBreaker("stripe", store, BreakerConfig(consistency=consistency), listeners=[lambda _: None])
@@ -180,9 +194,21 @@ def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None
         using.join(20)
         assert not using.is_alive(), f"after moment {moment}"
         assert bool(store._followers) is (consistency is Consistency.MIRRORED), f"after moment {moment}"
+        assert store.planted.waiting, f"after moment {moment}"
         if not interrupted:
             break
     assert moment > 50
+
+
+def test_an_interrupted_command_gives_its_place_back() -> None:
+    """Whenever Ctrl-C comes, the next command finds it free."""
+    guard = StoreGuard(0.001, 1)
+    for moment in count(1):
+        interrupted = is_signalled(lambda: guard.run(works), moment)
+        assert guard.run(works) == "charged", f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 10
 
 
 def test_a_signal_handler_may_make_guarded_calls_whenever_it_runs() -> None:
@@ -264,6 +290,16 @@ def test_a_listener_that_hangs_holds_no_thread_of_the_library_up() -> None:
     assert not store.dispatcher._worker.is_alive()
 
 
+def test_what_is_due_in_centuries_does_not_end_the_timers() -> None:
+    """What is due before runs, although no queue waits for that long."""
+    timers, done = Timers(), threading.Event()
+    timers.after(1e10, lambda: None)
+    wait_until(timers._orders.empty, "they wait for it")
+    timers.after(0, done.set)
+    assert done.wait(20)
+    timers.close()
+
+
 def test_timers_go_on_after_whatever_they_run_raises() -> None:
     """What would end a thread of the user's does not end theirs; should it end after all, the next order starts it."""
     timers, done = Timers(), threading.Event()
@@ -315,6 +351,71 @@ def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:
     assert breaker.call(works) == "charged"
 
 
+def in_block(breaker: CircuitBreaker) -> None:
+    """Fork in a block."""
+    with breaker:
+        fork._begin_anew()
+        fails()
+
+
+def in_stream(breaker: CircuitBreaker) -> None:
+    """Fork before the first item of a stream."""
+
+    @breaker
+    def stream() -> Iterator[str]:
+        """Break off."""
+        fork._begin_anew()
+        yield fails()
+
+    list(stream())
+
+
+def in_call(breaker: CircuitBreaker) -> None:
+    """Fork in a call."""
+
+    @breaker
+    def call() -> None:
+        """Fork, and fail."""
+        fork._begin_anew()
+        fails()
+
+    call()
+
+
+def between_admission_and_end(breaker: CircuitBreaker) -> None:
+    """Fork with a permit in hand, while another thread of the parent has its turn."""
+    permit = breaker.admit()
+    in_thread(permit._link.turn.lock.acquire).join(20)
+    fork._begin_anew()
+    permit.settle(Outcome.FAILURE)
+    fails()
+
+
+@pytest.mark.parametrize("way", [in_block, in_stream, in_call, between_admission_and_end])
+@pytest.mark.parametrize("is_probe", [True, False])
+def test_a_forked_child_settles_nothing_that_its_parent_is_doing(
+    way: Callable[[CircuitBreaker], None], *, is_probe: bool
+) -> None:
+    """The call is still under way in the parent, which says how it ends; here it ends without a report."""
+    clock = ManualClock()
+    store = TellingStore(clock)
+    breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=Consecutive(1)))
+    breaker.call(works)
+    if is_probe:
+        with pytest.raises(ProviderDownError):
+            breaker.call(fails)
+        clock.advance(31)
+        store.lose_messages()
+    store.reports.clear()
+    with pytest.raises(ProviderDownError):
+        way(breaker)
+    store.timers.close()
+    assert not store.reports
+    view = store.snapshot("stripe")
+    assert view is not None
+    assert (view.state, view.probes_out) == ((State.HALF_OPEN, 1) if is_probe else (State.CLOSED, 0))
+
+
 _FORKING = """
 import os, sys
 from breaker.sync import CircuitBreaker, MemoryStore
@@ -339,6 +440,14 @@ store, registry = MemoryStore(), CollectorRegistry()
 registry.register(BreakerCollector(store, [CircuitBreaker("stripe", store)]))
 """
 
+_LEFT_OPEN = """
+from breaker import BreakerConfig
+from breaker.sync import CircuitBreaker, MemoryStore
+config = BreakerConfig(call_timeout_seconds=None, lease_seconds=10)
+stream = CircuitBreaker("stripe", MemoryStore(), config)(lambda: (yield))()
+next(stream)
+"""
+
 _ENDING = """
 import threading, time
 from breaker.sync import CircuitBreaker, MemoryStore
@@ -356,9 +465,10 @@ def test_a_forked_child_has_timers_of_its_own() -> None:
     assert child.returncode == 7
 
 
-def test_the_interpreter_ends_in_silence() -> None:
-    """What is left of a breaker when modules are taken apart says nothing."""
-    ended = subprocess.run([sys.executable, "-c", _QUIET], timeout=40, check=True, capture_output=True, text=True)
+@pytest.mark.parametrize("program", [_QUIET, _LEFT_OPEN])
+def test_the_interpreter_ends_in_silence(program: str) -> None:
+    """What is left of a breaker when modules are taken apart says nothing, and no stream that is left waits then."""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=40, check=True, capture_output=True, text=True)
     assert ended.stderr == ""
 
 
