@@ -290,7 +290,8 @@ class View(NamedTuple):
         mode_until_ms: When it ends by itself; zero when it does not.
         settings: What an operator changed of the thresholds, as text.
         config: The configuration of the replica that brought one last, as text.
-        config_at_ms: When it did.
+        config_before: The one before that, as text; while a deploy is under way the two take turns.
+        config_at_ms: When the last one came.
         now_ms: The store's clock when the view was taken; every moment here is on that clock.
         probes_out: Probes whose lease has not lapsed.
         probe_until_ms: When the first of those leases lapses; zero when there is none.
@@ -320,6 +321,7 @@ class View(NamedTuple):
     mode_until_ms: int = 0
     settings: str = ""
     config: str = ""
+    config_before: str = ""
     config_at_ms: int = 0
     now_ms: int = 0
     probes_out: int = 0

@@ -104,6 +104,7 @@ async def test_a_person_can_read_the_record(store: RedisStore, cli: redis.Redis)
         *("state", "generation", "revision", "failures", "run", "opened_at", "opened_at_ms", "retry_at_ms", "reopens"),
         *("probe_successes", "trip_reason", "last_error", "tripped_by", "mode", "mode_reason", "mode_actor"),
         *("mode_until_ms", "config", "config_at_ms", "settings", "outlier", "calls", "slow_calls", "closed_at_ms", "v"),
+        "config_before",
     }
     assert (record["state"], record["failures"], record["mode"], record["v"]) == ("closed", "0", "auto", "1")
     await trip(breaker)
