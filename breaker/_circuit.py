@@ -314,7 +314,8 @@ class Circuit:
         if last is None or last.state is State.CLOSED:
             return None
         if isinstance(last, View):
-            return last.retry_after_seconds
+            # What an operator lets through is no probe: the machine's own moment is the one to wait for.
+            return last._replace(mode=Mode.AUTO).retry_after_seconds
         if isinstance(last, Refused):
             return last.retry_after_ms / 1000
         return self.limits.cooldown_ms / 1000 if last.state is State.OPEN else 0.0

@@ -331,6 +331,8 @@ class View(NamedTuple):
     @property
     def retry_after_seconds(self) -> float:
         """How long until the circuit may let a call through by itself; 0 when it may now, or when nobody can tell."""
+        if self.mode in {Mode.FORCED_CLOSED, Mode.METRICS_ONLY}:
+            return 0.0
         if self.mode is Mode.FORCED_OPEN:
             until_ms = self.mode_until_ms
         elif self.state is State.OPEN:

@@ -18,7 +18,9 @@ from breaker import (
     Override,
     Reason,
     State,
+    View,
 )
+from breaker._circuit import Circuit
 from breaker._limits import Limits
 from tests.support.replica import ProviderDownError, fails, until, works
 from tests.support.telling_store import TellingStore
@@ -165,3 +167,11 @@ async def test_a_probe_that_finds_the_place_taken_waits_for_it(store: TellingSto
     store.acquire = too_late  # type: ignore[method-assign, assignment]
     await until(lambda: breaker.status.state is State.CLOSED)
     await breaker.aclose()
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_an_operator_who_lets_calls_through_hurries_no_probe(mode: Mode) -> None:
+    """The probe waits for the end of the cooldown, whatever the callers may do meanwhile."""
+    circuit = Circuit("c", BreakerConfig(), replica_id="api-1", leaves_probing=True)
+    circuit.see(View(state=State.OPEN, generation=1, revision=1, now_ms=1_000, retry_at_ms=21_000, mode=mode))
+    assert circuit.probe_wait_seconds() == 20
