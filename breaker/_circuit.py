@@ -25,6 +25,7 @@ from breaker._mirror import MirroredCircuit, Moment
 from breaker._reports import Reports
 from breaker._settling import Settling
 from breaker._types import (
+    Mode,
     Outcome,
     Permitted,
     Reason,
@@ -100,8 +101,8 @@ class Circuit:
         )
         self._other_configs: set[str] = set()
         self._is_away = False
-        # Which answers were of no use: those to questions (False), those to reports (True).
-        self._useless: set[bool] = set()
+        # What was answered with something of no use: "questions", "reports".
+        self._useless: set[str] = set()
 
     # Asking.
 
@@ -115,7 +116,7 @@ class Circuit:
             rest_seconds = self.refusing_seconds()
             if self.mirror.refused is not None:
                 raise CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
-        permit = self.mirror.permit
+        permit = self._fresh_permit
         if permit is None:
             return None
         permit_id = next(self.permit_ids)
@@ -151,10 +152,13 @@ class Circuit:
         Raises:
             CallNotPermittedError: It said no.
         """
+        self._useless.discard("questions")
         # What a caller hears who may not probe is no news to the background probe.
         is_news = in_background or not self._leaves_probing or not self._says_only_that_others_probe(reply)
         self._learn(reply, asked_at, is_news=is_news)
         call = self._isolated(permit_id, in_background=in_background)
+        if call is None and isinstance(reply, Permitted) and self._is_decided_here:
+            return self._permitted_here(permit_id, in_background=in_background)
         return call or Call(permit_id, self._let(reply, local=False), Issuer.STORE)
 
     def unanswered(self, permit_id: str, *, in_background: bool = False) -> Call:
@@ -165,10 +169,7 @@ class Circuit:
         """
         self._lose_store()
         isolated = self._isolated(permit_id, in_background=in_background)
-        if isolated is not None:
-            return isolated
-        reply = self.local.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
-        return Call(permit_id, self._let(reply, local=True), Issuer.LOCAL)
+        return isolated or self._permitted_here(permit_id, in_background=in_background)
 
     def misunderstood(self, error: Exception, *, in_a_report: bool = False) -> None:
         """Take that the store answered, but with something that is of no use; says so once until it is again.
@@ -177,8 +178,10 @@ class Circuit:
             error: What is wrong.
             in_a_report: Whether that was the answer to a report; those to questions may be of use all the same.
         """
-        if in_a_report not in self._useless:
-            self._useless.add(in_a_report)
+        self.settling.reports_all = self.settling.reports_all or in_a_report
+        what = "reports" if in_a_report else "questions"
+        if what not in self._useless:
+            self._useless.add(what)
             _log.warning(
                 "%s: no use can be made of what the store says, this replica guards itself: %s", self.name, error
             )
@@ -189,11 +192,11 @@ class Circuit:
         if seen is not None:
             limits = self.limits.with_settings(seen.settings)
             refused = _machine.refusal(seen, limits, may_probe=not self._leaves_probing)
-        return self._error(refused or self._isolation_refusal())
+        return self._error(refused or self._refusal_here())
 
     def peek_away(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused while the store is away."""
-        return self._error(self._isolation_refusal() or self.local.refusal(may_probe=not self._leaves_probing))
+        return self._error(self._refusal_here() or self.local.refusal(may_probe=not self._leaves_probing))
 
     def peek_here(self) -> tuple[bool, CallNotPermittedError | None]:
         """Tell whether what is known here decides, and if so whether a call would be refused."""
@@ -201,7 +204,7 @@ class Circuit:
         if self.mirror.refused is not None:
             return True, CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
         self._open_door()
-        return self.mirror.permit is not None, self._error(self._isolation_refusal())
+        return self._fresh_permit is not None, self._error(self._refusal_here())
 
     # Settling.
 
@@ -227,12 +230,14 @@ class Circuit:
             recorded: The answer.
             asked_at: `mirror.newest` as it was when the report was sent.
         """
+        self._useless.discard("reports")
+        self.settling.reports_all = False
         self._learn(recorded, asked_at)
         self._account.note(recorded, local=False)
         isolation = self.isolation
         if isolation is None or not report.alone or isolation.active:
             return
-        if recorded.applied and recorded.state is State.CLOSED:
+        if recorded.applied and recorded.state is State.CLOSED and self.known.mode is Mode.AUTO:
             isolation.begin(recorded.generation)
             _log.warning("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
             self._account.happened(EventKind.OUTLIER, recorded.state, recorded.generation)
@@ -250,14 +255,16 @@ class Circuit:
         return is_behind and (report.outcome is Outcome.FAILURE or not self.limits.consecutive)
 
     def undelivered(self, report: Report) -> None:
-        """Take that a report was lost: a probe's lease will lapse, and a failure counts here."""
+        """Take that a report was lost: a probe's lease will lapse, and what was reported counts here."""
         if self.isolation is not None and report.alone:
             self.isolation.end()
-        self._lose_store()
-        if report.outcome is Outcome.FAILURE:
+        if not self.settling.reports_all:
+            self._lose_store()
+        if report.outcome is not Outcome.IGNORED:
             recorded = self.local.count(report)
             if recorded is not None:
                 self._account.note(recorded, local=True)
+        self._open_door()
 
     # Learning.
 
@@ -266,18 +273,23 @@ class Circuit:
         if view is None:
             self._lose_track()
         elif self.mirror.see(view):
+            # A message says nothing of whether this replica's own commands arrive.
             self.known.learn(view)
-            self._take_as_said(view)
+            if self.isolation is not None:
+                self.isolation.learn(view)
             self._compare_configs(view)
         self._open_door()
 
+    @property
+    def guard(self) -> Isolation | LocalLayer | Known:
+        """What decides now, as far as this replica knows."""
+        if self.isolation is not None and self.isolation.active:
+            return self.isolation
+        return self.local if self._is_away or self._is_decided_here else self.known
+
     def probe_wait_seconds(self) -> float | None:
         """Tell how long a background probe should wait; None when the circuit needs none."""
-        if self.isolation is not None and self.isolation.active:
-            return self.isolation.probe_wait_seconds()
-        if self._is_away:
-            return self.local.probe_wait_seconds()
-        return self.known.probe_wait_seconds(self.limits.cooldown_ms)
+        return self.guard.probe_wait_seconds()
 
     def status(self, *, degraded: bool) -> Status:
         """Show what this replica knows and has counted."""
@@ -299,10 +311,14 @@ class Circuit:
         reply = self.isolation.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
         return Call(permit_id, self._let(reply, local=True), Issuer.ISOLATION)
 
-    def _isolation_refusal(self) -> Refused | None:
-        if self.isolation is None or not self.isolation.active:
-            return None
-        return self.isolation.refusal(may_probe=not self._leaves_probing)
+    def _permitted_here(self, permit_id: str, *, in_background: bool) -> Call:
+        reply = self.local.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
+        return Call(permit_id, self._let(reply, local=True), Issuer.LOCAL)
+
+    def _refusal_here(self) -> Refused | None:
+        if self.isolation is not None and self.isolation.active:
+            return self.isolation.refusal(may_probe=not self._leaves_probing)
+        return self.local.refusal(may_probe=not self._leaves_probing) if self._is_decided_here else None
 
     def _let(self, reply: Permitted | Refused, *, local: bool) -> Permitted:
         if isinstance(reply, Refused):
@@ -319,30 +335,29 @@ class Circuit:
         return (
             isinstance(reply, Refused)
             and reply.reason is Reason.PROBING
+            and reply.state is State.HALF_OPEN
             and (reply.generation, reply.mode) == (self.known.generation, self.known.mode)
         )
 
     def _learn(self, reply: Permitted | Refused | Recorded, asked_at: Moment, *, is_news: bool = True) -> None:
-        if self._useless:
-            self._useless.discard(isinstance(reply, Recorded))
-        if is_news:
+        is_late = self.mirror.newest != asked_at and reply.generation < self.known.generation
+        if is_news and not is_late:
             self.known.learn(reply)
         self.settling.learn(reply)
         # By a failover or a restart, perhaps behind a connection that did not break.
         is_taken_back = self.mirror.note(reply, asked_at)
-        if is_taken_back or (reply.generation < self.reports.generation and not isinstance(reply, Recorded)):
+        if is_taken_back:
             self._lose_track()
+        elif reply.generation < self.reports.generation and not (is_late or isinstance(reply, Recorded)):
+            self.reports.forget()
         if is_taken_back or self._is_away:
             self.must_follow = self._is_mirrored
-        self._take_as_said(reply)
-        self._open_door()
-
-    def _take_as_said(self, said: Permitted | Refused | Recorded | View) -> None:
-        """Take that the store is there, and what it says about who decides."""
         self._is_away = False
-        self.local.drop()
+        if not self.settling.reports_all:
+            self.local.drop()
         if self.isolation is not None:
-            self.isolation.learn(said)
+            self.isolation.learn(reply)
+        self._open_door()
 
     def _lose_store(self) -> None:
         """Let the local layer decide from now on, although nobody may know yet that the copy grows old."""
@@ -355,14 +370,25 @@ class Circuit:
         self.mirror.see(None)
         self.reports.forget()
 
+    @property
+    def _fresh_permit(self) -> Permitted | None:
+        """What the copy gives, if it is relied on: messages may go on arriving where commands do not."""
+        return None if self._is_away else self.mirror.permit
+
+    @property
+    def _is_decided_here(self) -> bool:
+        """Whether reports are of no use to the store while questions are, and have opened the circuit here."""
+        return self.settling.reports_all and self.local.is_open
+
     def _open_door(self) -> None:
         isolated = self.isolation is not None and self.isolation.active
-        permit = self.permit = None if isolated else self.mirror.permit
+        permit = self.permit = None if isolated or self._is_decided_here else self._fresh_permit
         # Looked at when a call has returned. The permit may have been another one then: one that wanted to hear of a
         # success when nothing is counted any more loses nothing, and what has begun to be counted since is heard.
         self.hears_successes = (
             self._hears_results
             or permit is None
+            or self.settling.reports_all
             or permit.reporting is not Reporting.FAILURES
             or (self.isolation is not None and self.isolation.hears_successes)
         )

@@ -20,8 +20,9 @@ _LEASE_MARGIN_SECONDS = 1.0
 _AT_MOST = f"and at most ten years ({MOST_SECONDS} s)"
 
 
-# Braces would move the cluster hash tag, and control characters would spoil every terminal that shows the name.
-_NAME = re.compile(r"[^\s{}\x00-\x1f\x7f]{1,200}")
+# Braces would move the cluster hash tag, control characters would spoil every terminal that shows the name, and halves
+# of characters (lone surrogates) cannot be sent.
+_NAME = re.compile(r"[^\s{}\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
 def check_name(name: str) -> str:

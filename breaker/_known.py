@@ -79,27 +79,26 @@ class Known:
         """
         last = self._last
         if isinstance(last, Refused):
-            rest_ms = last.retry_after_ms
+            # Who may not probe is told that the cooldown is over by hearing that the circuit waits for a probe.
+            is_over = last.reason is Reason.PROBING and last.state is State.OPEN
+            rest_ms = 0 if is_over else last.retry_after_ms
         elif isinstance(last, View):
             rest_ms = last.retry_at_ms - last.now_ms
         else:
             rest_ms = cooldown_ms if isinstance(last, Recorded) and last.state is State.OPEN else 0
         return self._left(rest_ms)
 
-    def probe_wait_seconds(self, cooldown_ms: int) -> float | None:
-        """Tell how long a background probe should wait; None when the circuit needs none.
-
-        Args:
-            cooldown_ms: As above.
-        """
+    def probe_wait_seconds(self) -> float | None:
+        """Tell how long a background probe should wait; None when the circuit needs none."""
         last = self._last
         if last is None or last.state is State.CLOSED:
             return None
         if isinstance(last, View):
-            return self._left(round(last.retry_after_seconds * 1000)) / 1000
-        if isinstance(last, Refused) and last.reason is Reason.PROBING and last.state is State.OPEN:
-            return 0.0  # To a caller, who may not probe: the cooldown is over and no probe is out.
-        return self.cooldown_rest_ms(cooldown_ms) / 1000
+            # Whatever an operator lets through meanwhile.
+            until_ms = last.retry_at_ms if last.state is State.OPEN else last.probe_until_ms
+            return self._left(until_ms - last.now_ms) / 1000
+        # The answer to a report does not say for how long the circuit is open; whoever asks is told.
+        return self.cooldown_rest_ms(0) / 1000
 
     def _left(self, rest_ms: int) -> int:
         return max(0, rest_ms - round((self.clock() - self._at) * 1000))

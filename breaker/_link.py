@@ -86,7 +86,7 @@ class Link:
 
     async def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
-        word = error if isinstance(error, str) else self._judge.describe(error)
+        word = self._judge.describe(error)
         report = self._circuit.settle(call, verdict, word)
         self._flush_later()
         if report is None:
@@ -130,6 +130,7 @@ class Link:
 
     async def drain(self) -> None:
         """Report what waits, and wait until every report has arrived or is lost."""
+        self._enter_loop()
         self._flush()
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -152,8 +153,13 @@ class Link:
             sending.close()
             raise
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._sent)
         return task
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._circuit.settling.resetting = False  # Perhaps before it began.
 
     async def _report(self, report: Report) -> None:
         circuit, asked_at = self._circuit, self._circuit.mirror.newest

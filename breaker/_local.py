@@ -39,6 +39,11 @@ class LocalLayer:
         """Forget what was counted here: the store has answered. In strict consistency that is on every call's path."""
         self._record = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what was counted here has opened the circuit, which has not closed since."""
+        return self._record is not None and self._record.shown.state is not State.CLOSED
+
     def acquire(self, permit_id: str, *, may_probe: bool = True) -> Permitted | Refused:
         """Ask for leave to make one call, as `on_store_error` has it."""
         if self._on_store_error is OnStoreError.PERMIT:

@@ -229,9 +229,11 @@ def _configured(record: Record, limits: Limits, replica_id: str, now_ms: int) ->
     shown = record.shown
     if shown.config == limits.text or now_ms - shown.config_at_ms < _CONFIG_PAUSE_MS:
         return record
-    return noted(
-        record, Transition.CONFIG_CHANGED, replica_id, shown.config, now_ms, config=limits.text, config_at_ms=now_ms
-    )
+    changes = {"config": limits.text, "config_before": shown.config, "config_at_ms": now_ms}
+    if limits.text == shown.config_before:
+        # Where a deploy is stuck, two go on taking turns: one entry says so, a thousand would push the operators' out.
+        return changed(record, **changes)
+    return noted(record, Transition.CONFIG_CHANGED, replica_id, shown.config, now_ms, **changes)
 
 
 def _end_expired_mode(record: Record, now_ms: int) -> Record:

@@ -19,6 +19,8 @@ _log = logging.getLogger("breaker")
 # How long it waits at least; a probe that decided nothing has to wait longer before the next.
 _SHORTEST_WAIT_SECONDS = 0.01
 _PAUSE_SECONDS = 1.0
+# So much earlier a moment has to be to be another one.
+_CLOCKS_SECONDS = 0.001
 # And at most: a store may tell nothing of what an operator changes.
 _LONGEST_WAIT_SECONDS = 60.0
 
@@ -52,14 +54,22 @@ class Prober:
         self._probe = probe
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        # What was waited for last: in which circumstances, and until when.
+        self._known: tuple[object, ...] = ()
+        self._due = 0.0
         self._closed = False
 
     def look(self) -> None:
-        """Look at the circuit, of which there is news: whether it has to be probed, and when."""
-        self._news.set()
-        if self._closed or self._circuit.probe_wait_seconds() is None:
-            return
+        """Look at the circuit, of which there may be news: whether it has to be probed, and when."""
+        wait_seconds = self._circuit.probe_wait_seconds()
         loop = asyncio.get_running_loop()
+        if (
+            self._circumstances(wait_seconds) != self._known
+            or loop.time() + (wait_seconds or 0.0) < self._due - _CLOCKS_SECONDS
+        ):
+            self._news.set()
+        if self._closed or wait_seconds is None:
+            return
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
             self._news = asyncio.Event()
             # Not in the context of the call that brought the news: its trace has no part in this.
@@ -68,12 +78,14 @@ class Prober:
     async def aclose(self) -> None:
         """End it for good."""
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        task = self._task
+        # In an event loop that has ended it never comes to an end, and nothing of it either.
+        if task is not None and task.get_loop() is asyncio.get_running_loop() and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _until_closed(self) -> None:
-        while (wait_seconds := self._circuit.probe_wait_seconds()) is not None:
+        while (wait_seconds := self._circuit.probe_wait_seconds()) is not None and not self._closed:
             if wait_seconds > 0:
                 if await self._is_news_within(min(wait_seconds, _LONGEST_WAIT_SECONDS)):
                     continue
@@ -81,8 +93,14 @@ class Prober:
                 await asyncio.sleep(_SHORTEST_WAIT_SECONDS)
             await self._find_out()
 
+    def _circumstances(self, wait_seconds: float | None) -> tuple[object, ...]:
+        known = self._circuit.known
+        return wait_seconds is None, known.generation, known.mode, self._circuit.guard
+
     async def _is_news_within(self, seconds: float) -> bool:
         self._news.clear()
+        self._known = self._circumstances(self._circuit.probe_wait_seconds())
+        self._due = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout(seconds):
                 return await self._news.wait()
@@ -100,7 +118,7 @@ class Prober:
             return
         try:
             verdict, error = await self._outcome()
-        except asyncio.CancelledError:
+        except BaseException:
             await self._link.settle(call, Outcome.IGNORED)
             raise
         await self._link.settle(call, verdict, error)
@@ -112,12 +130,14 @@ class Prober:
         try:
             async with deadline:
                 result = await self._probe()
-        except asyncio.CancelledError as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return Outcome.FAILURE, error  # Of something that the probe itself waited for.
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the probe found out
             _log.debug("%s: the background probe failed: %s", self._circuit.name, type(error).__name__)
-            return Outcome.FAILURE if deadline.expired() else self._judge.of_error(error), error
+            if deadline.expired() or not isinstance(error, Exception):
+                return Outcome.FAILURE, error  # A cancellation would be of something that the probe itself waited for.
+            return self._judge.of_error(error), error
         return self._judge.of_result(result), None

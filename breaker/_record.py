@@ -40,7 +40,8 @@ def opened(
     record: Record, kind: Transition, told: Report, limits: Limits, now_ms: int, *, reason: str, **also: Any
 ) -> Record:
     """Open the circuit, for as long as the dependency said or the configuration has it."""
-    in_force, generation = limits.with_settings(record.shown.settings), next_generation(record, now_ms)
+    shown = record.shown
+    in_force, generation = limits.with_settings(shown.settings), next_generation(record, now_ms)
     if told.open_for_ms:
         reason, cooldown_ms = "rate limited", min(told.open_for_ms, in_force.max_cooldown_ms)
     else:
@@ -58,11 +59,12 @@ def opened(
         retry_at_ms=now_ms + cooldown_ms,
         trip_reason=reason,
         # A success may be the call that completes a rate's minimum.
-        last_error=told.error if told.outcome is Outcome.FAILURE else record.shown.last_error,
+        last_error=told.error if told.outcome is Outcome.FAILURE else shown.last_error,
         tripped_by=told.replica_id,
         run=0,
         outlier="",
         config=limits.text,
+        config_before=shown.config if shown.config != limits.text else shown.config_before,
         config_at_ms=now_ms,
         probe_successes=0,
         **also,

@@ -36,7 +36,7 @@ class RedisFeed:
     Args:
         client: The client whose server publishes.
         snapshot: Reads a circuit.
-        recover: Called at each sign of life; finds out whether a store that counts as away is back.
+        recover: Called once in a heartbeat; finds out whether a store that counts as away is back.
         timeout_seconds: How long the server may take to answer.
         heartbeat_seconds: How often it is asked for a sign of life.
     """
@@ -59,9 +59,11 @@ class RedisFeed:
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
         self._new = asyncio.Event()
-        # Channels of which there was no message yet since they were subscribed to.
-        self._unheard: set[str] = set()
+        # Channels whose followers have not heard what is there now, neither by a message nor by a read.
+        self._untold: set[str] = set()
         self._in_a_mode: set[str] = set()
+        # Channels whose circuits have to be read.
+        self._unread: asyncio.Queue[str] = asyncio.Queue()
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -87,7 +89,8 @@ class RedisFeed:
 
     async def aclose(self) -> None:
         """Stop, and tell every follower."""
-        if self._task is not None:
+        # In an event loop that has ended it never comes to an end.
+        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -109,33 +112,29 @@ class RedisFeed:
     async def _listen(self) -> None:
         async with asyncio.timeout(self._timeout_seconds):
             connection = await self._subscriptions.open()
+        self._unread = asyncio.Queue()
         try:
             async with asyncio.TaskGroup() as tasks:
-                reads = asyncio.Semaphore(_READS_AT_ONCE)
-
-                def hear(reply: list[Any]) -> None:
-                    kind, channel = reply[:2]
-                    if kind == "message":
-                        self._unheard.discard(channel)
-                        if self._take(channel, reply[2]):
-                            return
-                    elif kind != "subscribe":
-                        return
-                    self._unheard.add(channel)
-                    tasks.create_task(self._begin(channel, reads))
-
-                subscription = self._subscription = Subscription(connection, hear)
-                # Reads would all be turned away while a store that has come back counts as away.
-                await self._recover()
+                subscription = self._subscription = Subscription(connection, self._hear)
                 self._newly_followed.update(self._followers)
                 self._new.set()
                 tasks.create_task(self._follow_new(subscription))
                 tasks.create_task(self._watch(subscription))
+                # By itself: it waits for each part of a store that is away, and nothing else may wait for that.
+                tasks.create_task(self._keep_recovering())
                 tasks.create_task(self._reread())
+                for _ in range(_READS_AT_ONCE):
+                    tasks.create_task(self._read())
                 await subscription.until_lost()
         finally:
             self._subscription = None
             await connection.disconnect(nowait=True)
+
+    def _hear(self, reply: list[Any]) -> None:
+        kind, channel = reply[:2]
+        if kind == "subscribe" or (kind == "message" and not self._take(channel, reply[2])):
+            self._untold.add(channel)
+            self._unread.put_nowait(channel)
 
     async def _follow_new(self, subscription: Subscription) -> None:
         """Subscribe to what is newly followed; where that is so already, the circuit is only read again."""
@@ -155,21 +154,29 @@ class RedisFeed:
             await asyncio.sleep(self._timeout_seconds)
             if not subscription.heard:
                 raise ConnectionError("the subscription gave no sign of life")
-            await self._recover()
 
-    async def _begin(self, channel: str, reads: asyncio.Semaphore) -> None:
-        """Read a circuit whose messages arrive from now on, unless one has told all of it."""
-        while channel in self._unheard:
-            async with reads:
-                try:
-                    view = await self._snapshot(self._names[channel])
-                except StoreUnavailableError:
-                    view = None  # What is wrong with one circuit takes nothing from the others.
-            if view is not None:
-                self._tell(channel, view)
-                return
-            # Nothing is there yet, and the message of its creation may get lost between the nodes of a young Cluster.
+    async def _keep_recovering(self) -> None:
+        while True:
+            await self._recover()
             await asyncio.sleep(self._heartbeat_seconds)
+
+    async def _read(self) -> None:
+        """Read circuits whose messages arrive from now on, unless one has told all there is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            channel = await self._unread.get()
+            if channel not in self._untold:
+                continue
+            try:
+                view = await self._snapshot(self._names[channel])
+            except StoreUnavailableError:
+                view = None  # What is wrong with one circuit takes nothing from the others.
+            if view is None:
+                # Or nothing is there yet, and the message of its creation may get lost between a young Cluster's nodes.
+                loop.call_later(self._heartbeat_seconds, self._unread.put_nowait, channel)
+            elif channel in self._untold:
+                self._untold.discard(channel)
+                self._tell(channel, view)
 
     async def _reread(self) -> None:
         """Bound how old a copy can become where nothing else does.
@@ -180,19 +187,21 @@ class RedisFeed:
         while True:
             await asyncio.sleep(_REREAD_SECONDS)
             for channel in [*self._followers] if self._subscriptions.may_lose else [*self._in_a_mode]:
-                self._unheard.add(channel)
+                self._untold.add(channel)
                 try:
                     view = await self._snapshot(self._names[channel])
                 except StoreUnavailableError:
                     continue
                 # What a message told meanwhile is newer. Otherwise this counts even if it looks older: a failover may
                 # have rolled the circuit back, behind a connection that did not break.
-                if channel in self._unheard:
+                if channel in self._untold:
+                    self._untold.discard(channel)
                     self._tell(channel, None)
                     self._tell(channel, view)
 
     def _take(self, channel: str, message: str) -> bool:
         """Tell of a message; False when it cannot be read, so that the circuit has to be."""
+        self._untold.discard(channel)
         try:
             view = _wire.told(message)
         except ScriptError as error:

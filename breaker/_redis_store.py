@@ -113,7 +113,7 @@ class RedisStore:
 
     async def snapshot(self, name: str) -> View | None:
         """Read a circuit; one round trip, no write."""
-        return _wire.shown(await self._run(name, self._scripts.snapshot, self._keys.of(name)[:2], ()))
+        return _wire.shown(await self._run(name, self._scripts.snapshot, self._keys.of(name)[:2], (), reads=True))
 
     async def control(self, name: str, action: Override | Adjust) -> View:
         """Carry out an operator's action and return the circuit as it is afterwards; one round trip.
@@ -130,7 +130,9 @@ class RedisStore:
     async def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
-        entries: Any = await self._guard.run(lambda: self._client.xrevrange(events, count=limit), self._part_of(name))
+        entries: Any = await self._guard.run(
+            lambda: self._client.xrevrange(events, count=limit), self._part_of(name), reads=True
+        )
         return _wire.logged(entries)
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
@@ -142,7 +144,7 @@ class RedisStore:
 
     async def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
-        members = await self._guard.run(lambda: self._client.smembers(self._keys.registry))
+        members = await self._guard.run(lambda: self._client.smembers(self._keys.registry), reads=True)
         return sorted(_wire.text(member) for member in members)
 
     async def aclose(self) -> None:
@@ -186,8 +188,10 @@ class RedisStore:
 
         return await self._guard.run(register_and_evaluate, self._part_of(name))
 
-    async def _run(self, name: str, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> list[Any]:
-        return await self._guard.run(lambda: self._evaluate(script, keys, arguments), self._part_of(name))
+    async def _run(
+        self, name: str, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
+    ) -> list[Any]:
+        return await self._guard.run(lambda: self._evaluate(script, keys, arguments), self._part_of(name), reads=reads)
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
         try:

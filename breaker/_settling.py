@@ -12,7 +12,7 @@ from breaker._limits import Limits
 from breaker._local import Isolation, LocalLayer
 from breaker._mirror import MirroredCircuit
 from breaker._reports import Reports
-from breaker._types import Outcome, Permitted, Recorded, Refused, Report, Reporting
+from breaker._types import Mode, Outcome, Permitted, Recorded, Refused, Report, Reporting
 
 
 class Settling:
@@ -30,6 +30,8 @@ class Settling:
 
     Attributes:
         resetting: Whether the report that ends a run of failures is on its way.
+        reports_all: Whether successes are reported as well, because a report was of no use to the store: so it is found
+            out when one is again.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Settling:
         self._only_gathers = not (hears_results or limits.consecutive or isolation)
         # In which generation the store has told of failures in a row that a success would end.
         self._run_generation = 0
-        self.resetting = False
+        self.resetting = self.reports_all = False
 
     def settle(self, call: Call, verdict: Verdict, error: str) -> Report | None:
         """Settle a call; returns what has to be reported now, if anything."""
@@ -68,7 +70,7 @@ class Settling:
             return None
         if call.issuer is Issuer.ISOLATION and self._isolation is not None:
             return self._settle_isolated(self._isolation, report)
-        return self._to_report(call, reporting, self._watched(report))
+        return self._to_report(call, reporting, self._watched(call, report))
 
     def gather(self, permit: Permitted) -> bool:
         """Settle a success by letting it wait for others, where that is all there is to do; False where it is not."""
@@ -88,7 +90,7 @@ class Settling:
         if call.issuer is Issuer.LOCAL:
             self._account.note(self._local.record(slow), local=True)
             return None
-        report = self._watched(slow)
+        report = self._watched(call, slow)
         if report.alone:
             return self._reports.with_waiting(report)
         self._reports.gather(call.permit.generation, slow=1)
@@ -108,7 +110,7 @@ class Settling:
         permit, seen = call.permit, self._mirror.permit
         if permit.reporting is not Reporting.FAILURES:
             return permit.reporting
-        told = permit.generation == self._run_generation
+        told = permit.generation == self._run_generation or self.reports_all
         shown = seen is not None and seen.generation == permit.generation and seen.reporting is Reporting.COUNTED
         return Reporting.COUNTED if told or shown or call.issuer is Issuer.LOCAL else Reporting.FAILURES
 
@@ -137,8 +139,8 @@ class Settling:
         # Told to the fleet's circuit, so that its record does not name this replica any longer.
         return replace(report, generation=self._known.generation)
 
-    def _watched(self, report: Report) -> Report:
+    def _watched(self, call: Call, report: Report) -> Report:
         """Count an outcome for this replica alone; the report says whether that would have tripped."""
-        if self._isolation is None or report.outcome is Outcome.IGNORED:
+        if self._isolation is None or report.outcome is Outcome.IGNORED or call.permit.mode is not Mode.AUTO:
             return report
         return replace(report, alone=True) if self._isolation.watch(report) else report

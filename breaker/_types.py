@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from breaker._text import cleaned
+
 # Ten years. What lasts longer is a mistake, and soon no number that a clock or a store can hold.
 MOST_SECONDS = 10 * 365 * 24 * 3600
 
@@ -215,8 +217,8 @@ class Override:
     Attributes:
         mode: The mode to set, as such or as its word, or None to reset the circuit (closed, nothing counted, mode
             `AUTO`; settings stay).
-        reason: Why, for whoever reads the record later.
-        actor: Who.
+        reason: Why, for whoever reads the record later; 500 characters of it are kept.
+        actor: Who; likewise.
         duration_ms: How long the mode holds, a whole number from 0 to ten years; zero means until it is changed.
 
     Raises:
@@ -235,6 +237,7 @@ class Override:
         duration_ms: object = self.duration_ms
         if not isinstance(duration_ms, (int, float)) or not 0 <= duration_ms <= most_ms or duration_ms % 1:
             raise ValueError(f"Override.duration_ms must be a whole number from 0 to {most_ms} (ten years)")
+        _clean_words(self)
         object.__setattr__(self, "mode", None if self.mode is None else Mode(self.mode))
         object.__setattr__(self, "duration_ms", int(self.duration_ms))
 
@@ -253,13 +256,26 @@ class Adjust:
             `consecutive`, `window_ms`, `minimum_calls`, `failure_percent`, `slow_percent`, `minimum_reporters`,
             `cooldown_ms`, `max_cooldown_ms`, `multiplier`, `jitter_percent`, `stable_ms`, `probe_limit`,
             `probe_successes` and `ramp_ms`; the ranges are those of the configuration, in milliseconds and percent.
-        reason: Why.
-        actor: Who.
+        reason: Why; 500 characters of it are kept.
+        actor: Who; likewise.
     """
 
     settings: Mapping[str, float | None]
     reason: str
     actor: str
+
+    def __post_init__(self) -> None:
+        _clean_words(self)
+
+
+# Of an operator's words. Every replica gets them with each message.
+_MOST_CHARACTERS = 500
+
+
+def _clean_words(action: Override | Adjust) -> None:
+    """Keep of an operator's words what can be kept."""
+    for name in ("reason", "actor"):
+        object.__setattr__(action, name, cleaned(getattr(action, name), _MOST_CHARACTERS))
 
 
 # Not a dataclass, because every replica makes one of every message: a frozen one of this size costs five times as much.
@@ -290,7 +306,8 @@ class View(NamedTuple):
         mode_until_ms: When it ends by itself; zero when it does not.
         settings: What an operator changed of the thresholds, as text.
         config: The configuration of the replica that brought one last, as text.
-        config_at_ms: When it did.
+        config_before: The one before that, as text; while a deploy is under way the two take turns.
+        config_at_ms: When the last one came.
         now_ms: The store's clock when the view was taken; every moment here is on that clock.
         probes_out: Probes whose lease has not lapsed.
         probe_until_ms: When the first of those leases lapses; zero when there is none.
@@ -320,6 +337,7 @@ class View(NamedTuple):
     mode_until_ms: int = 0
     settings: str = ""
     config: str = ""
+    config_before: str = ""
     config_at_ms: int = 0
     now_ms: int = 0
     probes_out: int = 0
@@ -329,6 +347,8 @@ class View(NamedTuple):
     @property
     def retry_after_seconds(self) -> float:
         """How long until the circuit may let a call through by itself; 0 when it may now, or when nobody can tell."""
+        if self.mode in {Mode.FORCED_CLOSED, Mode.METRICS_ONLY}:
+            return 0.0
         if self.mode is Mode.FORCED_OPEN:
             until_ms = self.mode_until_ms
         elif self.state is State.OPEN:

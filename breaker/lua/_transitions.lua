@@ -32,8 +32,9 @@ local function open(keys, record, limits, told, what, now_ms)
   local last_error = told.outcome == 'failure' and told.error_class or record.last_error
   local changes = { state = 'open', generation = generation, failures = record.failures, run = 0,
     opened_at = iso(now_ms), opened_at_ms = now_ms, retry_at_ms = now_ms + cooldown_ms, reopens = what.reopens,
-    trip_reason = reason, last_error = last_error, tripped_by = told.replica_id, outlier = '', config = told.config,
-    config_at_ms = now_ms, probe_successes = 0 }
+    trip_reason = reason, last_error = last_error, tripped_by = told.replica_id, outlier = '', probe_successes = 0,
+    config = told.config, config_at_ms = now_ms }
+  changes.config_before = told.config ~= record.config and record.config or record.config_before
   change(keys, record, changes, now_ms, limits.idle_ms, { kind = what.kind, by = told.replica_id, reason = reason })
 end
 

@@ -36,8 +36,11 @@ if record.generation == 0 then
 end
 end_expired_mode(keys, record, now_ms, limits.idle_ms)
 if record.config ~= config and now_ms - record.config_at_ms >= CONFIG_PAUSE_MS then
-  change(keys, record, { config = config, config_at_ms = now_ms }, now_ms, limits.idle_ms,
-    { kind = 'config_changed', by = replica_id, reason = record.config })
+  -- Where a deploy is stuck, two go on taking turns: one entry says so, a thousand would push the operators' out.
+  local event = config ~= record.config_before
+    and { kind = 'config_changed', by = replica_id, reason = record.config } or nil
+  change(keys, record, { config = config, config_before = record.config, config_at_ms = now_ms }, now_ms,
+    limits.idle_ms, event)
 end
 
 local mode_rest_ms = record.mode ~= 'auto' and record.mode_until_ms > 0 and record.mode_until_ms - now_ms or 0

@@ -51,7 +51,7 @@ class Link:
 
     def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
-        word = error if isinstance(error, str) else self._judge.describe(error)
+        word = self._judge.describe(error)
         report = self.turn.take(self._circuit.settle, call, verdict, word)
         self._flush_later()
         if report is None:

@@ -186,7 +186,7 @@ class Replica:
         await self._disconnect()
         assert self._store is not None
         presence = self._store._guard._presences[""]
-        presence.degraded, presence._try_again_at = True, math.inf
+        presence.degraded, presence._try_again_at = True, {True: math.inf, False: math.inf}
 
     async def _disconnect(self) -> None:
         if self._store is not None and self._client is not None:

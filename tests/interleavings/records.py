@@ -20,7 +20,7 @@ _FOR_PEOPLE = {
 }
 # Fields that decide something, but nothing in what is searched: cooldowns do not grow, there is no ramp, no operator
 # changes thresholds, no replica is an outlier, and every replica has the same configuration.
-_SET_ASIDE = {*("reopens", "closed_at_ms", "settings", "outlier", "config", "config_at_ms")}
+_SET_ASIDE = {*("reopens", "closed_at_ms", "settings", "outlier", "config", "config_before", "config_at_ms")}
 _DECISIVE = {*("state", "generation", "run", "retry_at_ms", "probe_successes", "mode", "mode_until_ms")}
 _PARTS = ("calls", "failures")
 _RUN = "run:"
@@ -121,6 +121,7 @@ class Guise:
             "settings": "",
             "outlier": "",
             "config": self.limits.text,
+            "config_before": self.text,
             "config_at_ms": now_ms - self.age,
             "revision": 7,
             "opened_at": "",

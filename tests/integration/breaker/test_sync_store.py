@@ -343,12 +343,12 @@ def test_a_subscription_that_stands_again_while_the_store_counts_as_away_stays(
 
     store._feed._open = open_subscription
     store._feed._recover = lambda: recovers.append(None)
-    store._guard.degraded, store._guard._try_again_at = True, time.monotonic() + 60
+    store._guard.degraded, store._guard._try_again_at = True, dict.fromkeys((True, False), time.monotonic() + 60)
     cli.client_kill_filter(_type="pubsub")
     wait_until(lambda: bool(opened), "the subscription is opened again")
     wait_until(lambda: len(recovers) > 10, "some heartbeats")
     assert not permits(breaker)
-    store._guard._try_again_at = 0
+    store._guard._try_again_at.update({True: 0.0, False: 0.0})
     store._feed._recover = recover
     wait_until(lambda: permits(breaker), "the copy is fresh again")
     assert not store.degraded
@@ -523,7 +523,7 @@ def test_a_handler_of_the_log_may_make_guarded_calls_on_the_same_store(
 
     monkeypatch.setattr(caplog.handler, "emit", page)
     assert breaker.call(works) == "charged"
-    store._guard._try_again_at = 0
+    store._guard._try_again_at.update({True: 0.0, False: 0.0})
     store._registered |= {NAME, "pager"}
     monkeypatch.setattr(store, "_evaluate", lambda *_: ["permitted", "closed", 1, "auto", 0, "nothing", "", 0])
     assert breaker.call(works) == "charged"
@@ -559,7 +559,7 @@ def test_a_frozen_server_costs_one_store_timeout_and_what_was_known_is_kept(
         assert len(waits) == 170
         assert sum(wait >= 0.3 for wait in waits) == 1, "only the first call waited for the server"
         monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0)
-        store._guard._try_again_at = 0
+        store._guard._try_again_at.update({True: 0.0, False: 0.0})
 
         def is_back() -> bool:
             """Call, and tell whether the store answered."""

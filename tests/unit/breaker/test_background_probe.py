@@ -20,7 +20,9 @@ from breaker import (
     Override,
     Reason,
     State,
+    View,
 )
+from breaker._circuit import Circuit
 from breaker._limits import Limits
 from breaker._types import Permitted, Report
 from tests.support.replica import ProviderDownError, fails, until, works
@@ -319,3 +321,11 @@ async def test_an_operators_word_of_an_hour_that_is_taken_back_is_not_waited_for
     await store.control("c", Override(mode=Mode.AUTO, reason="done", actor="anna"))
     await until(lambda: breaker.status.state is State.CLOSED)
     await breaker.aclose()
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_an_operator_who_lets_calls_through_hurries_no_probe(mode: Mode) -> None:
+    """The probe waits for the end of the cooldown, whatever the callers may do meanwhile."""
+    circuit = Circuit("c", BreakerConfig(), replica_id="api-1", leaves_probing=True)
+    circuit.see(View(state=State.OPEN, generation=1, revision=1, now_ms=1_000, retry_at_ms=21_000, mode=mode))
+    assert circuit.probe_wait_seconds() == pytest.approx(20, abs=1)

@@ -68,6 +68,7 @@ _TEN_YEARS_SECONDS = 10 * 365 * 24 * 3600
         (lambda: BreakerConfig(flush_seconds=1e15), "flush_seconds must be .* at most ten years"),
         (lambda: BreakerConfig(idle_seconds=_TEN_YEARS_SECONDS + 1), "idle_seconds must be .* at most ten years"),
         (lambda: CircuitBreaker("a b", MemoryStore()), "a name is 1 to 200 characters"),
+        (lambda: CircuitBreaker("a\udcff", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("{a}", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: RedisStore.from_url("redis://x", heartbeat_seconds=0), "heartbeat_seconds must be above 0"),

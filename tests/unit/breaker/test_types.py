@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from breaker import Mode, OpenFor, Override
+from breaker import Adjust, Mode, OpenFor, Override
 
 _TEN_YEARS_SECONDS = 10 * 365 * 24 * 3600
 
@@ -52,3 +52,13 @@ def test_without_a_mode_an_override_is_a_reset() -> None:
 def test_a_dependency_stays_away_for_ten_years_at_most(said_seconds: float, taken_seconds: float) -> None:
     """A number that no clock holds is a long time, and no fault of the call that got it for an answer."""
     assert OpenFor(said_seconds).seconds == taken_seconds
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **words: Override(mode=None, **words), lambda **words: Adjust(settings={}, **words)]
+)
+def test_what_an_operator_says_can_always_be_kept(make: Any) -> None:
+    """Whatever a terminal or a form made of it: a text of at most 500 characters that every reader can read."""
+    said = make(reason="\udcff" + "x" * 10**6, actor="\udcff")
+    assert said.reason == "\\udcff" + "x" * 494
+    assert said.actor == "\\udcff"
