@@ -97,10 +97,10 @@ class Prober:
         known = self._circuit.known
         return wait_seconds is None, known.generation, known.mode, self._circuit.guard
 
-    async def _is_news_within(self, seconds: float) -> bool:
+    async def _is_news_within(self, seconds: float, *, may_come_earlier: bool = True) -> bool:
         self._news.clear()
         self._known = self._circumstances(self._circuit.probe_wait_seconds())
-        self._due = asyncio.get_running_loop().time() + seconds
+        self._due = asyncio.get_running_loop().time() + seconds if may_come_earlier else 0.0
         try:
             async with asyncio.timeout(seconds):
                 return await self._news.wait()
@@ -114,7 +114,7 @@ class Prober:
             return
         if call.permit.reporting is not Reporting.ALL:
             # Everything goes through, so that nothing can be found out; whoever ends that makes news.
-            await self._is_news_within(self._circuit.limits.cooldown_ms / 1000)
+            await self._is_news_within(self._circuit.limits.cooldown_ms / 1000, may_come_earlier=False)
             return
         try:
             verdict, error = await self._outcome()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -165,18 +166,19 @@ class RedisFeed:
         loop = asyncio.get_running_loop()
         while True:
             channel = await self._unread.get()
-            if channel not in self._untold:
-                continue
-            try:
-                view = await self._snapshot(self._names[channel])
-            except StoreUnavailableError:
-                view = None  # What is wrong with one circuit takes nothing from the others.
-            if view is None:
-                # Or nothing is there yet, and the message of its creation may get lost between a young Cluster's nodes.
-                loop.call_later(self._heartbeat_seconds, self._unread.put_nowait, channel)
-            elif channel in self._untold:
-                self._untold.discard(channel)
-                self._tell(channel, view)
+            view = None
+            if channel in self._untold:
+                # What is wrong with one circuit takes nothing from the others.
+                with contextlib.suppress(StoreUnavailableError):
+                    view = await self._snapshot(self._names[channel])
+            if channel in self._untold:
+                if view is None:
+                    # Nothing is there yet, and a young Cluster's nodes may lose the message of its creation.
+                    loop.call_later(self._heartbeat_seconds, self._unread.put_nowait, channel)
+                else:
+                    self._untold.discard(channel)
+                    self._tell(channel, view)
+            self._unread.task_done()
 
     async def _reread(self) -> None:
         """Bound how old a copy can become where nothing else does.

@@ -55,7 +55,8 @@ class Replica:
     async def warm(self) -> None:
         await self.breaker.call(works)
         # A message may have been faster than the read that begins a copy; what is counted from here on is without it.
-        await until(lambda: self.permits and not self.store._feed._untold)
+        await until(lambda: self.permits)
+        await self.store._feed._unread.join()
 
     async def fail(self, times: int) -> None:
         for _ in range(times):

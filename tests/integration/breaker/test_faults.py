@@ -10,8 +10,21 @@ import pytest
 import pytest_asyncio
 import redis
 
-from breaker import BreakerConfig, CircuitBreaker, Consistency, Mode, Override, RedisStore, State, View
+from breaker import (
+    BreakerConfig,
+    CallNotPermittedError,
+    CircuitBreaker,
+    Consistency,
+    FailureRate,
+    Mode,
+    Override,
+    RedisStore,
+    State,
+    View,
+)
+from tests.support.ports import free_port
 from tests.support.redis_servers import RedisServer, running
+from tests.support.redis_topologies import runs
 from tests.support.replica import ProviderDownError, Replica, fails, replicas, until, works
 
 STRICT = BreakerConfig(consistency=Consistency.STRICT)
@@ -87,7 +100,32 @@ async def test_a_spoilt_key_takes_nothing_from_other_circuits(
         assert await healthy.call(works) == "charged"
         assert not replica.store.degraded
         assert not healthy._circuit._is_away
+    with pytest.raises(CallNotPermittedError):
+        await replica.breaker.call(fails)
+    assert await replica.breaker.peek() is not None
+    assert replica.breaker.status.degraded
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+@pytest.mark.parametrize("consistency", Consistency)
+async def test_a_key_that_is_mended_brings_its_circuit_back(
+    start: Start, cli: redis.Redis, consistency: Consistency
+) -> None:
+    """Successes are reported too while failures cannot be, so that the replica finds out."""
+    replica = start("api-1", BreakerConfig(policy=FailureRate(minimum_calls=3), consistency=consistency))
+    window = f"breaker:{{{replica.breaker.name}}}:window"
+    await replica.breaker.call(works)
+    cli.set(window, "spoilt")
+    with pytest.raises(ProviderDownError):
+        await replica.breaker.call(fails)
+    assert replica.breaker.status.degraded
+    cli.delete(window)
+    async with asyncio.timeout(20):
+        while replica.breaker.status.degraded:
+            assert await replica.breaker.call(works) == "charged"
+            await asyncio.sleep(0.002)
+    if consistency is Consistency.MIRRORED:
+        assert is_fresh(replica.breaker)
 
 
 async def test_a_message_that_cannot_be_read_takes_one_circuits_copy(start: Start, cli: redis.Redis) -> None:
@@ -188,6 +226,40 @@ async def test_a_primary_that_has_become_a_replica_is_left(start: Start) -> None
         await until(lambda: not replica.store.degraded and is_fresh(mirrored))
         assert await replica.breaker.call(works) == "charged"
         assert replica.breaker.status.state is State.CLOSED
+
+
+async def test_a_server_that_can_only_be_read_is_away(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """Reads and messages bring nothing back: a sick dependency is refused by the replica itself, after three calls."""
+    with running("valkey") as server:
+        replica = start("api-1", url=server.url, timeout_seconds=0.5, heartbeat_seconds=0.05)
+        await replica.warm()
+        with server.client() as operator:
+            operator.replicaof("127.0.0.1", free_port())
+            calls = 0
+            before = runs(server, "subscribe")
+            async with asyncio.timeout(20):
+                while runs(server, "subscribe") < before + 5:
+                    try:
+                        await replica.breaker.call(fails)
+                    except CallNotPermittedError:
+                        await asyncio.sleep(0.01)
+                    except ProviderDownError:
+                        calls += 1
+        assert calls == 3
+        assert replica.store.degraded
+        assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+async def test_a_store_whose_parts_answer_slowly_holds_up_no_sign_of_life(
+    start: Start, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding out whether it is back goes on beside the heartbeat, and beside the beginning of a subscription."""
+    replica = start("api-1", heartbeat_seconds=0.02)
+    monkeypatch.setattr(replica.store._feed, "_recover", asyncio.Event().wait)
+    await replica.warm()
+    cli.config_resetstat()
+    await until(lambda: int(cli.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]) >= 3)
+    assert is_fresh(replica.breaker)
 
 
 async def test_who_is_cancelled_while_a_store_is_closed_is_cancelled(redis_url: str) -> None:

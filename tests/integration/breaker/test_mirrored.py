@@ -317,7 +317,9 @@ async def test_a_circuit_that_a_message_has_told_of_is_not_read_any_more(start: 
     replica.store.follow(NAME, views.append)
     await until(lambda: reads >= 2)
     await start("api-2").breaker.call(works)
-    await until(lambda: bool(views) and not replica.store._feed._untold)
+    await until(lambda: bool(views))
+    await replica.store._feed._unread.join()
+    await until(lambda: not replica.store._feed._untold)
     (view,) = views
     assert view is not None
 

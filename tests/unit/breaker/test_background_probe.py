@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from breaker import (
     Consistency,
     Mode,
     OnStoreError,
+    OpenFor,
     Outcome,
     Override,
     Reason,
@@ -329,3 +331,104 @@ def test_an_operator_who_lets_calls_through_hurries_no_probe(mode: Mode) -> None
     circuit = Circuit("c", BreakerConfig(), replica_id="api-1", leaves_probing=True)
     circuit.see(View(state=State.OPEN, generation=1, revision=1, now_ms=1_000, retry_at_ms=21_000, mode=mode))
     assert circuit.probe_wait_seconds() == pytest.approx(20, abs=1)
+
+
+@pytest.mark.parametrize("consistency", Consistency)
+@pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY])
+async def test_traffic_that_an_operator_lets_through_hurries_no_question(
+    store: TellingStore, consistency: Consistency, mode: Mode
+) -> None:
+    """Calls end all the time, and that is no news: the background probe asks once in a cooldown."""
+    provider = Provider()
+    breaker = breaker_on(store, provider, consistency=consistency, cooldown_seconds=0.1)
+    limits = breaker.config.limits()
+    tripping = await store.acquire("c", "p1", limits, "another")
+    failure = Report(permit_id="p1", generation=tripping.generation, outcome=Outcome.FAILURE, failures=1)
+    await store.record("c", failure, limits)
+    await asyncio.sleep(0.1)
+    await store.acquire("c", "p2", limits, "another")
+    await store.control("c", Override(mode=mode, reason="it works", actor="anna"))
+    asked_before, calls = store.asked.count(True), 0
+    while store.asked.count(True) < asked_before + 4:
+        with contextlib.suppress(ProviderDownError):
+            await breaker.call(fails)
+        calls += 1
+        await asyncio.sleep(0.005)
+    assert calls > 40
+    assert provider.probes == 0
+    await breaker.aclose()
+
+
+async def test_a_cooldown_that_is_shorter_than_configured_is_not_overslept(store: TellingStore) -> None:
+    """The answer to the report of a failure does not say for how long the circuit is open; the probe asks."""
+    provider = Provider()
+    provider.is_well = True
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=3600, consistency=Consistency.STRICT)
+    breaker = CircuitBreaker("c", store, config, classify_error=lambda _: OpenFor(0.02), probe=provider.probe)
+    await trip(breaker)
+    await until(lambda: breaker.status.state is State.CLOSED)
+    await breaker.aclose()
+
+
+async def test_a_probe_may_close_its_own_breaker(store: TellingStore) -> None:
+    """It does not wait for itself."""
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=COOLDOWN_SECONDS)
+
+    async def probe() -> None:
+        await breaker.aclose()
+
+    breaker = CircuitBreaker("c", store, config, probe=probe)
+    await trip(breaker)
+    await until(lambda: is_resting(breaker))
+    assert breaker.status.state is State.CLOSED
+
+
+def test_a_breaker_can_be_closed_in_another_event_loop(store: TellingStore) -> None:
+    """What waited in the one before is gone with it."""
+    breaker = breaker_on(store, Provider(), cooldown_seconds=60)
+    asyncio.run(trip(breaker))
+    asyncio.run(breaker.aclose())
+
+
+async def test_a_probe_that_wants_to_end_the_program_gives_its_place_back(store: TellingStore) -> None:
+    """Such an error ends the task, as it would end any."""
+
+    async def probe() -> None:
+        raise SystemExit
+
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=3600)
+    breaker = CircuitBreaker("c", store, config, probe=probe)
+    await breaker.call(works)
+    prober = breaker._link._prober
+    assert prober is not None
+    store._clock = lambda: time.time() + 3600
+    permit = await breaker.admit()
+    await permit.settle(Outcome.FAILURE)
+    store._clock = lambda: time.time() + 7201
+    with pytest.raises(SystemExit):
+        await prober._find_out()
+    view = await store.snapshot("c")
+    assert view is not None
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
+    await breaker.aclose()
+
+
+async def test_a_probe_that_fails_in_a_way_of_its_own_has_failed(store: TellingStore) -> None:
+    """Whatever it raises, the probing goes on."""
+    probes = 0
+
+    class OddError(BaseException):
+        """None of the usual."""
+
+    async def probe() -> None:
+        nonlocal probes
+        probes += 1
+        if probes == 1:
+            raise OddError
+
+    breaker = CircuitBreaker(
+        "c", store, BreakerConfig(policy=Consecutive(1), cooldown_seconds=COOLDOWN_SECONDS), probe=probe
+    )
+    await trip(breaker)
+    await until(lambda: breaker.status.state is State.CLOSED)
+    await breaker.aclose()

@@ -1,12 +1,13 @@
-"""A store that a failover or a restart has taken back, behind a connection that did not break."""
+"""Answers from before what is known: of a store that was taken back, or overtaken by a message."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from breaker import BreakerConfig, CircuitBreaker, Consecutive, Consistency, FailureRate, Override, State
+from breaker import BreakerConfig, CircuitBreaker, Consecutive, Consistency, FailureRate, Mode, Override, State
 from breaker._record import Record
 from tests.support.replica import ProviderDownError, fails, works
 from tests.support.stores import ManualClock
@@ -92,3 +93,51 @@ async def test_successes_of_a_rate_count_in_the_generation_that_is_there(
     assert view is not None
     assert (view.state, view.failures, view.calls) == (State.CLOSED, 1, 7)
     await asyncio.wait_for(breaker.aclose(), 5)
+
+
+async def late_answer(store: TellingStore, breaker: CircuitBreaker) -> None:
+    """Let the answer to a question come after the message of a reset, and after a success in the new generation."""
+    really, may_arrive = store.acquire, asyncio.Event()
+
+    async def held_back(*args: Any, **options: Any) -> Any:
+        store.acquire = really  # type: ignore[method-assign]
+        reply = await really(*args, **options)
+        await may_arrive.wait()
+        return reply
+
+    store.acquire = held_back  # type: ignore[method-assign]
+    asking = asyncio.ensure_future(breaker.call(works))
+    await asyncio.sleep(0)
+    await store.control("c", RESET)
+    await breaker.call(works)
+    may_arrive.set()
+    assert await asking == "charged"
+
+
+async def test_an_answer_that_is_only_late_takes_nothing_away(store: TellingStore) -> None:
+    """The copy stays fresh, and what was gathered in the new generation is told."""
+    policy = FailureRate(threshold=0.5, minimum_calls=4)
+    breaker = CircuitBreaker("c", store, BreakerConfig(policy=policy, flush_seconds=3600))
+    await breaker.call(works)
+    a_while = Override(mode=Mode.METRICS_ONLY, reason="r", actor="anna", duration_ms=60_000)
+    await store.control("c", a_while)
+    await late_answer(store, breaker)
+    assert breaker._circuit.permit is not None
+    await fail(breaker)
+    view = await store.snapshot("c")
+    assert view is not None
+    assert (view.failures, view.calls) == (1, 2)
+
+
+async def test_an_answer_that_is_only_late_is_not_what_is_known(store: TellingStore) -> None:
+    """A message has told of a trip; the question that was asked before it was answered with yes."""
+    breaker = CircuitBreaker("c", store, BreakerConfig(policy=Consecutive(1)))
+    circuit = breaker._circuit
+    await breaker.call(works)
+    asked_at = circuit.mirror.newest
+    before = await store.acquire("c", "before", circuit.limits, "api-1")
+    other = CircuitBreaker("c", store, BreakerConfig(policy=Consecutive(1)))
+    await fail(other)
+    assert breaker.status.state is State.OPEN
+    circuit.answered("before", before, asked_at)
+    assert breaker.status.state is State.OPEN

@@ -265,3 +265,29 @@ async def test_a_slow_call_that_isolates_keeps_its_own_end(store: TellingStore) 
         await call
     view = await seen(store)
     assert (view.state, view.retry_at_ms - view.now_ms) == (State.OPEN, 60_000)
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY])
+async def test_where_an_operator_decides_no_replica_isolates_itself(store: TellingStore, mode: Mode) -> None:
+    """What fails while everything is let through makes no outlier, however often."""
+    policy = FailureRate(minimum_calls=3)
+    sick = replica(store, "sick", BreakerConfig(policy=policy, minimum_reporters=2))
+    await sick.call(works)
+    await store.control("c", Override(mode=mode, reason="it is well", actor="anna"))
+    await fail(sick, 10)
+    assert not sick.status.isolated
+    assert await sick.call(works) == "charged"
+
+
+async def test_a_report_that_arrives_under_an_operators_mode_isolates_nobody(store: TellingStore) -> None:
+    """The call began before; the mode came while its failure was on its way."""
+    sick = replica(store, "sick")
+    await fail(sick, 2)
+    store.paused = asyncio.Event()
+    last = asyncio.ensure_future(sick.call(fails))
+    await until(lambda: store.reports[-1].alone)
+    await store.control("c", Override(mode=Mode.FORCED_CLOSED, reason="it is well", actor="anna"))
+    store.paused.set()
+    with pytest.raises(ProviderDownError):
+        await last
+    assert not sick.status.isolated

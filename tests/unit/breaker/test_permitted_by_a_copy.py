@@ -609,3 +609,36 @@ async def test_a_store_that_answers_nonsense_is_told_of_once(
     store.acquire = really  # type: ignore[method-assign]
     await breaker.call(works)
     assert not breaker.status.degraded
+
+
+async def test_messages_do_not_bring_a_store_back_that_answers_nothing(store: TellingStore) -> None:
+    """They come another way than this replica's commands, which fail: it refuses a sick dependency by itself."""
+    breaker = await warm(store)
+    for _ in range(2):
+        store.is_away = True
+        with pytest.raises(ProviderDownError):
+            await breaker.call(fails)
+        store.is_away = False
+        other = CircuitBreaker("c", store, BreakerConfig(policy=Consecutive(9)))
+        with pytest.raises(ProviderDownError):
+            await other.call(fails)
+        await other.call(works)
+    store.is_away = True
+    with pytest.raises(CallNotPermittedError):
+        await breaker.call(works)
+
+
+async def test_a_report_that_is_cancelled_before_it_begins_is_made_by_the_next_success(store: TellingStore) -> None:
+    """Such as when a program cancels all of its tasks."""
+    breaker = await warm(store)
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    await breaker.call(works)
+    for task in breaker._link._tasks:
+        task.cancel()
+    await until(lambda: not breaker._link._tasks)
+    await breaker.call(works)
+    await breaker.aclose()
+    view = await store.snapshot("c")
+    assert view is not None
+    assert view.failures == 0
