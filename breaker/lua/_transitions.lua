@@ -1,4 +1,5 @@
 -- What changes a circuit from one generation to the next.
+-- @include _draw
 -- @include _iso
 -- @include _record
 
@@ -9,22 +10,22 @@ local function end_expired_mode(keys, record, now_ms, idle_ms)
   end
 end
 
--- How long to stay open: as configured at first, and longer with each reopening. The chance is drawn from the
--- generation, which is a moment in milliseconds: as good as any, and the same wherever it is drawn.
-local function cooldown_of(limits, reopens, generation)
-  if reopens == 0 or limits.multiplier == 1 then
-    return limits.cooldown_ms
+-- How long to stay open: as configured at first, and longer with each reopening. The jitter is drawn from the circuit's
+-- name and the generation, which is a moment in milliseconds: circuits that trip together do not probe in step.
+local function cooldown_of(keys, limits, reopens, generation)
+  local cooldown_ms = limits.cooldown_ms
+  if reopens > 0 and limits.multiplier > 1 then
+    cooldown_ms = math.min(cooldown_ms * limits.multiplier ^ math.min(reopens, 64),
+      math.max(cooldown_ms, limits.max_cooldown_ms))
   end
-  local grown_ms = math.min(limits.cooldown_ms * limits.multiplier ^ math.min(reopens, 64),
-    math.max(limits.cooldown_ms, limits.max_cooldown_ms))
-  local chance = generation % 1000003 * 7919 % 1000 / 1000
-  return math.floor(grown_ms * (1 + limits.jitter_percent / 100 * chance))
+  local name = string.match(keys.record, '{(.*)}')
+  return math.floor(cooldown_ms * (1 + limits.jitter_percent / 100 * (drawn(name .. ' ' .. generation) / 1000)))
 end
 
 -- told: replica_id, outcome, error_class, open_for_ms, config; what: kind, reason, reopens.
 local function open(keys, record, limits, told, what, now_ms)
   local generation = next_generation(record, now_ms)
-  local reason, cooldown_ms = what.reason, cooldown_of(limits, what.reopens, generation)
+  local reason, cooldown_ms = what.reason, cooldown_of(keys, limits, what.reopens, generation)
   if told.open_for_ms > 0 then
     reason, cooldown_ms = 'rate limited', math.min(told.open_for_ms, limits.max_cooldown_ms)
   end
