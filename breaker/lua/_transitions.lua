@@ -3,11 +3,25 @@
 -- @include _iso
 -- @include _record
 
+-- While two configurations are in use the record takes turns no more often than this.
+local CONFIG_PAUSE_MS = 60000
+
 local function end_expired_mode(keys, record, now_ms, idle_ms)
   if record.mode_until_ms > 0 and record.mode_until_ms <= now_ms then
     change(keys, record, { mode = 'auto', mode_reason = '', mode_actor = '', mode_until_ms = 0 }, now_ms, idle_ms,
       { kind = 'mode_expired', by = '', reason = '' })
   end
+end
+
+-- Notes the configuration of whoever asks. Where two are in use, as during a rolling deploy, they take turns, and where
+-- the deploy is stuck they go on doing so: one event says so, a thousand would push the operators' out of the stream.
+local function take_turn(keys, record, config, replica_id, now_ms, idle_ms)
+  if record.config == config or now_ms - record.config_at_ms < CONFIG_PAUSE_MS then
+    return
+  end
+  local event = { kind = 'config_changed', by = replica_id, reason = record.config }
+  change(keys, record, { config = config, config_before = record.config, config_at_ms = now_ms }, now_ms, idle_ms,
+    config ~= record.config_before and event or nil)
 end
 
 -- How long to stay open: as configured at first, and longer with each reopening. The jitter is drawn from the circuit's
