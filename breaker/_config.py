@@ -108,8 +108,8 @@ class BreakerConfig:
             `stable_after_seconds`; 1 to 100.
         max_cooldown_seconds: The longest that a cooldown grows to, its jitter not counted, and the most of a
             `Retry-After` that is believed; above 0. A `cooldown_seconds` above it is kept as it is.
-        cooldown_jitter: How much of itself a cooldown that has grown may be longer, 0 to 1, so that many circuits do
-            not probe in step.
+        cooldown_jitter: How much of itself a cooldown may be longer, 0 to 1, so that circuits that trip together do not
+            probe in step.
         stable_after_seconds: How long the circuit must have been closed for its flapping to be forgotten; 0 or more.
         call_timeout_seconds: How long a guarded call may take before it is cancelled and counted as a failure; above 0.
             None leaves calls unbounded, and `lease_seconds` must then be given. The timeout has to be here rather than

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from breaker._count import count
+from breaker._draw import drawn
 from breaker._limits import Limits, adjusted, checked_changes
 from breaker._record import Record, changed, closed, next_generation, noted, opened
 from breaker._types import (
@@ -205,17 +206,9 @@ def _held_back(record: Record, permit_id: str, limits: Limits, now_ms: int) -> R
     if not rest_ms:
         return None
     share = max((limits.ramp_ms - rest_ms) / limits.ramp_ms, _RAMP_BEGINS_AT)
-    if _drawn(permit_id) < 1000 * share:
+    if drawn(permit_id) < 1000 * share:
         return None
     return Refused(shown.state, shown.generation, shown.mode, Reason.RAMPING, rest_ms, shown.last_error)
-
-
-def _drawn(permit_id: str) -> int:
-    """Draw a number below 1000 for a permit, the same one wherever it is drawn."""
-    number = 0
-    for byte in permit_id.encode():
-        number = (number * 31 + byte) % 1_000_003
-    return number * 7919 % 1000
 
 
 def _created(record: Record, limits: Limits | None, now_ms: int) -> Record:

@@ -1,16 +1,8 @@
 -- How a circuit that has just closed lets traffic back gradually.
+-- @include _draw
 
 -- A ramp begins with this share of the traffic; from nothing a circuit with few calls would find none let through.
 local RAMP_BEGINS_AT = 0.1
-
--- The same number below 1000 for a permit wherever it is drawn.
-local function drawn(permit_id)
-  local number = 0
-  for index = 1, #permit_id do
-    number = (number * 31 + string.byte(permit_id, index)) % 1000003
-  end
-  return number * 7919 % 1000
-end
 
 -- Returns for how much longer the ramp lasts if it holds this permit back, or nil.
 local function held_back(record, limits, permit_id, now_ms)

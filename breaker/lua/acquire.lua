@@ -21,8 +21,6 @@
 local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], reporters = KEYS[4], events = KEYS[5] }
 local permit_id, replica_id, may_probe, config = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
 
--- While two configurations are in use, as during a rolling deploy, the record takes turns no more often than this.
-local CONFIG_PAUSE_MS = 60000
 local now_ms = now()
 local record = load(keys)
 local limits, fault = read_limits(config, record.settings)
@@ -35,13 +33,7 @@ if record.generation == 0 then
   created = 1
 end
 end_expired_mode(keys, record, now_ms, limits.idle_ms)
-if record.config ~= config and now_ms - record.config_at_ms >= CONFIG_PAUSE_MS then
-  -- Where a deploy is stuck, two go on taking turns: one entry says so, a thousand would push the operators' out.
-  local event = config ~= record.config_before
-    and { kind = 'config_changed', by = replica_id, reason = record.config } or nil
-  change(keys, record, { config = config, config_before = record.config, config_at_ms = now_ms }, now_ms,
-    limits.idle_ms, event)
-end
+take_turn(keys, record, config, replica_id, now_ms, limits.idle_ms)
 
 local mode_rest_ms = record.mode ~= 'auto' and record.mode_until_ms > 0 and record.mode_until_ms - now_ms or 0
 

@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 
 from breaker import FailureRate, Mode, Outcome, State
-from breaker._machine import _drawn
+from breaker._draw import drawn
 from breaker._types import Permitted, Refused, Reporting
 from tests.contract.circuit import Circuit
 from tests.support.stores import ManualClock
@@ -26,7 +26,7 @@ async def _let_through(circuit: Circuit, permit_ids: list[str]) -> set[str]:
 
 def _with_draw(number: int) -> str:
     """Find a permit id that draws a number below 1000."""
-    return next(f"call-{each}" for each in range(10**5) if _drawn(f"call-{each}") == number)
+    return next(f"call-{each}" for each in range(10**5) if drawn(f"call-{each}") == number)
 
 
 @pytest.mark.parametrize(("after_seconds", "share"), [(0, 0.1), (30, 0.3), (75, 0.75)])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from breaker import BreakerConfig, Mode, Outcome, Override, View
-from breaker._machine import _drawn, acquire, control, ramp_rest_ms, report
+from breaker._draw import drawn
+from breaker._machine import acquire, control, ramp_rest_ms, report
 from breaker._record import MAX_EVENTS, Record
 from breaker._types import Report
 
@@ -59,7 +60,7 @@ def test_the_newest_thousand_events_are_kept() -> None:
 )
 def test_a_permit_draws_by_its_bytes(permit_id: str, number: int) -> None:
     """Every implementation, in whatever language, has to draw these."""
-    assert _drawn(permit_id) == number % 1000
+    assert drawn(permit_id) == number % 1000
 
 
 @pytest.mark.parametrize(
