@@ -8,7 +8,7 @@ import logging
 import operator
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +24,8 @@ from breaker.sync._fork import in_every_child
 from breaker.sync._link import Link
 from breaker.sync._permit import Permit
 from breaker.sync._store import Store
+from breaker.sync._stream import guarded_stream
+from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 
 _P = ParamSpec("_P")
@@ -145,8 +147,9 @@ class CircuitBreaker:
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Guard every call of a function, or every stream of a generator function.
 
-        A stream is admitted when its first item is asked for and settled at its end. `call_timeout_seconds` bounds the
-        wait for each item. A consumer that goes away has seen that the dependency answers.
+        A stream is admitted when its first item is asked for and settled at its end; a probe is settled by its first
+        item, since it may last longer than a lease. `call_timeout_seconds` bounds the wait for each item. A consumer
+        that goes away, or throws in what comes out again as it is, has seen that the dependency answers.
 
         Raises:
             TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` guards.
@@ -156,7 +159,8 @@ class CircuitBreaker:
 
         # Not a partial function, which would not be bound as a method.
         def stream(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            return self._stream(function, *args, **kwargs)  # type: ignore[arg-type] # it is a generator function then
+            # It is a generator function then.
+            return guarded_stream(self._begin_stream, function, *args, **kwargs)  # type: ignore[arg-type]
 
         return functools.wraps(function)(stream if inspect.isgeneratorfunction(function) else self._guarded(function))
 
@@ -242,37 +246,8 @@ class CircuitBreaker:
         permit.returned(result)
         return result
 
-    def _stream(self, function: Callable[..., Generator[Any, Any, Any]], /, *args: Any, **kwargs: Any) -> Any:
-        permit = self.admit()
-        try:
-            stream = function(*args, **kwargs)
-            resume = functools.partial(stream.send, None)
-            while True:
-                number = self._calls.begin(permit)
-                try:
-                    item = resume()
-                finally:
-                    self._calls.end(number)
-                try:
-                    sent = yield item
-                except GeneratorExit:
-                    raise
-                except BaseException as thrown:
-                    resume = functools.partial(stream.throw, thrown)
-                else:
-                    resume = functools.partial(stream.send, sent)
-        except StopIteration as end:
-            permit.settle(Outcome.SUCCESS)
-            return end.value
-        except GeneratorExit:
-            # Perhaps in the middle of anything, when the collector of garbage finds the stream: no lock is taken here,
-            # and nothing is waited for.
-            self._store.timers.after(0, functools.partial(permit.settle, Outcome.SUCCESS))
-            stream.close()
-            raise
-        except BaseException as error:
-            permit.raised(error)
-            raise
+    def _begin_stream(self) -> tuple[Permit, Deadlines[Permit | Permitted], Timers]:
+        return self.admit(), self._calls, self._store.timers
 
     def _make_probe(self, call: Call) -> None:
         assert self._probe is not None  # noqa: S101 - otherwise the link does not ask for it

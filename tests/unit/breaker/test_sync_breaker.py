@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -572,10 +574,72 @@ def test_a_stream_that_breaks_off_is_a_failure(store: TellingStore) -> None:
         next(iter(broken()))
 
 
-def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore, clock: ManualClock) -> None:
-    """The stream is closed at once; the probe's success is told by the timers, since this may be a finalizer."""
+@pytest.mark.parametrize("thrown", [ProviderDownError, KeyboardInterrupt])
+def test_what_a_consumer_throws_in_and_gets_back_is_its_own(store: TellingStore, thrown: type[BaseException]) -> None:
+    """As where a generator is a transaction and its block fails: the dependency had answered."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    breaker.call(works)
+
+    @contextmanager
+    @breaker
+    def transaction() -> Iterator[int]:
+        """Begin, and pass on what the block raises."""
+        yield 1
+
+    for _ in range(3):
+        with pytest.raises(thrown), transaction():
+            raise thrown
+    assert not store.reports
+
+
+def test_what_a_stream_makes_of_what_is_thrown_in_is_a_failure(store: TellingStore) -> None:
+    """And so is what it raises later by itself."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+
+    @breaker
+    def fragile() -> Generator[int, None, None]:
+        """Break off when something is thrown in, and at the end."""
+        with contextlib.suppress(ValueError):
+            yield 1
+        try:
+            yield 2
+        except ValueError as error:
+            raise ProviderDownError from error
+        fails()
+
+    for last in (lambda stream: stream.throw(ValueError), next):
+        stream = fragile()
+        assert [next(stream), stream.throw(ValueError)] == [1, 2]
+        with pytest.raises(ProviderDownError):
+            last(stream)
+    assert [report.outcome for report in store.reports] == [Outcome.FAILURE] * 2
+
+
+def test_a_stream_that_is_a_probe_succeeds_with_its_first_item(store: TellingStore, clock: ManualClock) -> None:
+    """It may last longer than its lease; what becomes of it later is not a probe's matter any more."""
     breaker = CircuitBreaker(NAME, store, CONFIG)
     half_open(breaker, store, clock)
+
+    @breaker
+    def endless() -> Iterator[int]:
+        """Break off after the second item."""
+        yield 1
+        yield 2
+        fails()
+
+    stream = endless()
+    assert next(stream) == 1
+    assert state_of(store) is State.CLOSED
+    assert next(stream) == 2
+    with pytest.raises(ProviderDownError):
+        next(stream)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore) -> None:
+    """The stream is closed at once; its success is told by the timers, since this may be a finalizer."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    fail(breaker, 1)
     closed: list[bool] = []
 
     @breaker
@@ -590,9 +654,11 @@ def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore, clock
         assert item == 1
         break
     assert closed
-    assert state_of(store) is State.HALF_OPEN
+    assert len(store.reports) == 1
     store.planted.advance()
-    assert state_of(store) is State.CLOSED
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert view.failures == 0
 
 
 def test_what_a_stream_raises_while_it_is_closed_comes_out(store: TellingStore) -> None:
