@@ -33,6 +33,8 @@ _R = TypeVar("_R")
 
 _log = logging.getLogger("breaker")
 
+_FOR_TASKS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
 
 class CircuitBreaker:
     """Guards calls to one dependency, together with every other replica that uses the same name and store.
@@ -141,7 +143,12 @@ class CircuitBreaker:
 
         Raises:
             CallNotPermittedError: The circuit lets no call through now; the function was not called.
+            TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` calls.
         """
+        # What the flags of its code tell of nearly every function would take `inspect` as long as all the rest.
+        code = getattr(function, "__code__", None)
+        if code is None or code.co_flags & _FOR_TASKS:
+            _refuse_what_is_for_tasks(function)
         return self._guarded(function)(*args, **kwargs)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -154,8 +161,7 @@ class CircuitBreaker:
         Raises:
             TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` guards.
         """
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function!r} is for tasks: breaker.CircuitBreaker guards it")
+        _refuse_what_is_for_tasks(function)
 
         # Not a partial function, which would not be bound as a method.
         def stream(*args: _P.args, **kwargs: _P.kwargs) -> Any:
@@ -279,3 +285,8 @@ class CircuitBreaker:
             call.settle(Outcome.FAILURE, late)
         else:
             self._settle_mirrored(self._circuit, call, Outcome.FAILURE, late)
+
+
+def _refuse_what_is_for_tasks(function: Callable[..., object]) -> None:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function!r} is for tasks: breaker.CircuitBreaker guards it")

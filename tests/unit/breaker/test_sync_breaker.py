@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -154,9 +155,12 @@ def test_what_is_for_tasks_is_refused_at_the_door(store: TellingStore) -> None:
         """Return an async generator."""
         yield 1
 
-    for function in (charge, stream):
+    for function in (charge, stream, partial(charge)):
         with pytest.raises(TypeError, match=r"breaker\.CircuitBreaker"):
             breaker(function)
+        with pytest.raises(TypeError, match=r"breaker\.CircuitBreaker"):
+            breaker.call(function)
+    assert not store.asked
     with pytest.raises(ConfigError):
         CircuitBreaker("no name", store)
 
