@@ -8,7 +8,7 @@ import logging
 import operator
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,12 +26,16 @@ from breaker.sync._link import Link
 from breaker.sync._permit import Permit
 from breaker.sync._prober import Prober
 from breaker.sync._store import Store
+from breaker.sync._stream import guarded_stream
+from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _log = logging.getLogger("breaker")
+
+_FOR_TASKS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class CircuitBreaker:
@@ -144,24 +148,31 @@ class CircuitBreaker:
 
         Raises:
             CallNotPermittedError: The circuit lets no call through now; the function was not called.
+            TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` calls.
         """
+        # What the flags of its code tell of nearly every function would take `inspect` as long as all the rest.
+        code = getattr(function, "__code__", None)
+        if code is None or code.co_flags & _FOR_TASKS:
+            _refuse_what_is_for_tasks(function)
         return self._guarded(function)(*args, **kwargs)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Guard every call of a function, or every stream of a generator function.
 
-        A stream is admitted when its first item is asked for and settled at its end. `call_timeout_seconds` bounds the
-        wait for each item. A consumer that goes away has seen that the dependency answers.
+        A stream is admitted when its first item is asked for and settled at its end; as the probe already at an item
+        after which the next one might come too late for its lease. `call_timeout_seconds` bounds the wait for each
+        item. A consumer that goes away, or throws in what comes out again as it is, has seen that the dependency
+        answers.
 
         Raises:
             TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` guards.
         """
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function!r} is for tasks: breaker.CircuitBreaker guards it")
+        _refuse_what_is_for_tasks(function)
 
         # Not a partial function, which would not be bound as a method.
         def stream(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            return self._stream(function, *args, **kwargs)  # type: ignore[arg-type] # it is a generator function then
+            # It is a generator function then.
+            return guarded_stream(self._begin_stream, function, *args, **kwargs)  # type: ignore[arg-type]
 
         return functools.wraps(function)(stream if inspect.isgeneratorfunction(function) else self._guarded(function))
 
@@ -246,37 +257,10 @@ class CircuitBreaker:
         permit.returned(result)
         return result
 
-    def _stream(self, function: Callable[..., Generator[Any, Any, Any]], /, *args: Any, **kwargs: Any) -> Any:
-        permit = self.admit()
-        try:
-            stream = function(*args, **kwargs)
-            resume = functools.partial(stream.send, None)
-            while True:
-                number = self._calls.begin(permit)
-                try:
-                    item = resume()
-                finally:
-                    self._calls.end(number)
-                try:
-                    sent = yield item
-                except GeneratorExit:
-                    raise
-                except BaseException as thrown:
-                    resume = functools.partial(stream.throw, thrown)
-                else:
-                    resume = functools.partial(stream.send, sent)
-        except StopIteration as end:
-            permit.settle(Outcome.SUCCESS)
-            return end.value
-        except GeneratorExit:
-            # Perhaps in the middle of anything, when the collector of garbage finds the stream: no lock is taken here,
-            # and nothing is waited for.
-            self._store.timers.after(0, functools.partial(permit.settle, Outcome.SUCCESS))
-            stream.close()
-            raise
-        except BaseException as error:
-            permit.raised(error)
-            raise
+    def _begin_stream(self) -> tuple[Permit, Deadlines[Permit | Permitted], Timers, float]:
+        lease_seconds, wait_seconds = self._circuit.limits.lease_ms / 1000, self._config.call_timeout_seconds
+        lapses_seconds = lease_seconds - (lease_seconds / 2 if wait_seconds is None else wait_seconds)
+        return self.admit(), self._calls, self._store.timers, lapses_seconds
 
     def _make_probe(self, permit: Permit) -> Verdict:
         assert self._probe is not None  # noqa: S101 - otherwise there is no prober
@@ -308,3 +292,8 @@ class CircuitBreaker:
             call.settle(Outcome.FAILURE, late)
         else:
             self._settle_mirrored(self._circuit, call, Outcome.FAILURE, late)
+
+
+def _refuse_what_is_for_tasks(function: Callable[..., object]) -> None:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function!r} is for tasks: breaker.CircuitBreaker guards it")

@@ -61,6 +61,7 @@ class RedisFeed:
         # When to read which channel's circuit.
         self._read_at: dict[str, float] = {}
         self._closing = threading.Event()
+        self._is_replaced = False
         self._worker = Worker(self._run, "breaker-subscription")
 
     def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
@@ -72,6 +73,10 @@ class RedisFeed:
                 followers.append(see)
             self._newly_followed.add(channel)
         self._worker.ensure()
+
+    def reconnect(self) -> None:
+        """Open another connection soon: the server at the end of this one was replaced."""
+        self._is_replaced = True
 
     def close(self) -> None:
         """Stop, and tell every follower."""
@@ -94,8 +99,9 @@ class RedisFeed:
         with contextlib.closing(self._open()) as subscription:
             subscribed: set[str] = set()
             self._read_at.clear()
+            self._is_replaced = False
             ask_at, asked_at = time.monotonic() + self._heartbeat_seconds, None
-            while not self._closing.is_set():
+            while not (self._closing.is_set() or self._is_replaced):
                 self._subscribe(subscription, subscribed)
                 self._read_due()
                 now = time.monotonic()

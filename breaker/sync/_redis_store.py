@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from redis import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from breaker import _wire
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
@@ -21,6 +21,8 @@ from breaker.sync._fork import in_every_child
 from breaker.sync._guard import StoreGuard
 from breaker.sync._redis_feed import RedisFeed
 from breaker.sync._timers import Timers
+
+_T = TypeVar("_T")
 
 # Scripts take microseconds, so a few connections carry thousands of calls a second, and the first burst after a start
 # does not open a connection for each call.
@@ -146,7 +148,7 @@ class RedisStore:
     def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
-        entries: Any = self._guard.run(lambda: self._client.xrevrange(events, count=limit), reads=True)
+        entries: Any = self._ask(lambda: self._client.xrevrange(events, count=limit), reads=True)
         return _wire.logged(entries)
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
@@ -158,7 +160,7 @@ class RedisStore:
 
     def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
-        members: Any = self._guard.run(lambda: self._client.smembers(self._keys.registry), reads=True)
+        members: Any = self._ask(lambda: self._client.smembers(self._keys.registry), reads=True)
         return sorted(_wire.text(member) for member in members)
 
     def close(self) -> None:
@@ -177,7 +179,18 @@ class RedisStore:
             # A copy, since other threads may add to the set meanwhile.
             name = tuple(self._registered)[0]  # noqa: RUF015
             with contextlib.suppress(StoreUnavailableError):
-                self._guard.run(lambda: self._client.sadd(self._keys.registry, name))
+                self._ask(lambda: self._client.sadd(self._keys.registry, name))
+
+    def _ask(self, command: Callable[[], _T], *, reads: bool = False) -> _T:
+        try:
+            return self._guard.run(command, reads=reads)
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, ReadOnlyError):
+                # The primary was demoted and lives on. What is open leads there for ever; what is opened anew finds the
+                # one that took its place.
+                self._client.connection_pool.disconnect(inuse_connections=False)
+                self._feed.reconnect()
+            raise
 
     def _run_registered(self, name: str, script: Script, arguments: _wire.Arguments) -> list[Any]:
         """Run a script that may create the record, whose reply ends with whether it did."""
@@ -194,12 +207,12 @@ class RedisStore:
                 self._client.sadd(self._keys.registry, name)
             return reply
 
-        return self._guard.run(register_and_evaluate)
+        return self._ask(register_and_evaluate)
 
     def _run(
         self, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
     ) -> list[Any]:
-        return self._guard.run(lambda: self._evaluate(script, keys, arguments), reads=reads)
+        return self._ask(lambda: self._evaluate(script, keys, arguments), reads=reads)
 
     def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
         try:

@@ -494,6 +494,34 @@ def test_a_socket_in_the_file_system_is_a_server_as_well() -> None:
             assert store.names() == [NAME]
 
 
+def test_a_primary_that_was_demoted_is_left(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a name leads to another server and the old one lives on, what is open is closed and opened anew."""
+    monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("breaker.sync._redis_feed._PAUSE_SECONDS", 0.05)
+    with tempfile.TemporaryDirectory(prefix="sg-") as directory:
+        name, *sockets = (Path(directory) / word for word in ("name", "first", "second"))
+        with (
+            running("valkey", unixsocket=sockets[0]) as first,
+            running("valkey", unixsocket=sockets[1]) as second,
+            first.client() as on_first,
+            second.client() as on_second,
+        ):
+            name.symlink_to(sockets[0])
+            breaker = start("api-1", url=f"unix://{name}", heartbeat_seconds=0.02)
+            warm(breaker)
+            store_of(breaker).snapshot(NAME)
+            name.unlink()
+            name.symlink_to(sockets[1])
+            on_first.replicaof("127.0.0.1", second.port)
+            fail(breaker, 1)
+            assert store_of(breaker).degraded
+            wait_until(lambda: breaker.call(works) == "charged" and not store_of(breaker).degraded, "the other is used")
+            warm(breaker)
+            fail(breaker, 3)
+            assert on_second.hget(KEY, "state") == "open"
+            wait_until(lambda: len(on_second.client_list(_type="pubsub")) == 1, "messages are heard there")
+
+
 def test_an_absent_server_does_not_stop_the_application(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """With nobody listening, calls are guarded locally at once, and the log says so in one line."""
     breaker = start("api-1", url=f"redis://127.0.0.1:{free_port()}")

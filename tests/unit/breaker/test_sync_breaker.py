@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -152,9 +155,12 @@ def test_what_is_for_tasks_is_refused_at_the_door(store: TellingStore) -> None:
         """Return an async generator."""
         yield 1
 
-    for function in (charge, stream):
+    for function in (charge, stream, partial(charge)):
         with pytest.raises(TypeError, match=r"breaker\.CircuitBreaker"):
             breaker(function)
+        with pytest.raises(TypeError, match=r"breaker\.CircuitBreaker"):
+            breaker.call(function)
+    assert not store.asked
     with pytest.raises(ConfigError):
         CircuitBreaker("no name", store)
 
@@ -572,10 +578,78 @@ def test_a_stream_that_breaks_off_is_a_failure(store: TellingStore) -> None:
         next(iter(broken()))
 
 
-def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore, clock: ManualClock) -> None:
-    """The stream is closed at once; the probe's success is told by the timers, since this may be a finalizer."""
+@pytest.mark.parametrize("thrown", [ProviderDownError, KeyboardInterrupt])
+def test_what_a_consumer_throws_in_and_gets_back_is_its_own(store: TellingStore, thrown: type[BaseException]) -> None:
+    """As where a generator is a transaction and its block fails: the dependency had answered."""
     breaker = CircuitBreaker(NAME, store, CONFIG)
+    breaker.call(works)
+
+    @contextmanager
+    @breaker
+    def transaction() -> Iterator[int]:
+        """Begin, and pass on what the block raises."""
+        yield 1
+
+    for _ in range(3):
+        with pytest.raises(thrown), transaction():
+            raise thrown
+    assert not store.reports
+
+
+def test_what_a_stream_makes_of_what_is_thrown_in_is_a_failure(store: TellingStore) -> None:
+    """And so is what it raises later by itself."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+
+    @breaker
+    def fragile() -> Generator[int, None, None]:
+        """Break off when something is thrown in, and at the end."""
+        with contextlib.suppress(ValueError):
+            yield 1
+        try:
+            yield 2
+        except ValueError as error:
+            raise ProviderDownError from error
+        fails()
+
+    for last in (lambda stream: stream.throw(ValueError), next):
+        stream = fragile()
+        assert [next(stream), stream.throw(ValueError)] == [1, 2]
+        with pytest.raises(ProviderDownError):
+            last(stream)
+    assert [report.outcome for report in store.reports] == [Outcome.FAILURE] * 2
+
+
+@pytest.mark.parametrize("timeout_seconds", [4, None])
+def test_a_probe_that_streams_for_longer_than_its_lease_closes_the_circuit(
+    store: TellingStore, clock: ManualClock, timeout_seconds: float | None
+) -> None:
+    """It has shown enough by an item after which the next one may come too late; what follows is no probe's matter."""
+    config = BreakerConfig(cooldown_seconds=30, call_timeout_seconds=timeout_seconds, lease_seconds=6)
+    breaker = CircuitBreaker(NAME, store, config)
     half_open(breaker, store, clock)
+
+    @breaker
+    def endless() -> Iterator[int]:
+        """Break off after the third item."""
+        yield from range(3)
+        fails()
+
+    stream, states = endless(), []
+    for _ in range(3):
+        next(stream)
+        states.append(state_of(store))
+        clock.advance(3.1)
+        store.planted.seconds += 3.1
+    assert states == [State.HALF_OPEN, State.CLOSED, State.CLOSED]
+    with pytest.raises(ProviderDownError):
+        next(stream)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore) -> None:
+    """The stream is closed at once; its success is told by the timers, since this may be a finalizer."""
+    breaker = CircuitBreaker(NAME, store, CONFIG)
+    fail(breaker, 1)
     closed: list[bool] = []
 
     @breaker
@@ -590,9 +664,11 @@ def test_a_consumer_that_goes_away_has_seen_an_answer(store: TellingStore, clock
         assert item == 1
         break
     assert closed
-    assert state_of(store) is State.HALF_OPEN
+    assert len(store.reports) == 1
     store.planted.advance()
-    assert state_of(store) is State.CLOSED
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert view.failures == 0
 
 
 def test_what_a_stream_raises_while_it_is_closed_comes_out(store: TellingStore) -> None:
