@@ -73,9 +73,7 @@ class CircuitBreaker:
         probe: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         if not hasattr(store, "aclose"):
-            raise ConfigError(
-                "the store is for threads: breaker.sync.CircuitBreaker uses it, or make a breaker.RedisStore"
-            )
+            raise ConfigError("the store is for threads: breaker.sync.CircuitBreaker uses it; or make one of breaker")
         config = config or BreakerConfig()
         self._store = store
         self._circuit = Circuit(

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from breaker._call import Call, Issuer
 from breaker._circuit import Circuit
 from breaker._config import BreakerConfig, Consecutive
-from breaker._errors import CallNotPermittedError, CallTimeoutError
+from breaker._errors import CallNotPermittedError, CallTimeoutError, ConfigError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._types import Outcome, Permitted
@@ -71,7 +71,7 @@ class CircuitBreaker:
             the cooldown has passed, by one replica, and no caller is ever the probe.
 
     Raises:
-        ConfigError: The name cannot be one.
+        ConfigError: The name cannot be one, or the store is one for tasks.
     """
 
     def __init__(
@@ -87,6 +87,8 @@ class CircuitBreaker:
         listeners: Iterable[Listener] = (),
         probe: Callable[[], object] | None = None,
     ) -> None:
+        if not hasattr(store, "timers"):
+            raise ConfigError("the store is for tasks: breaker.CircuitBreaker uses it; or make one of breaker.sync")
         self._name = name
         self._store = store
         self._config = config or BreakerConfig()

@@ -731,3 +731,20 @@ def test_sentinels_lead_to_the_primary_also_after_a_failover(start: Start, monke
         view = store.snapshot(NAME)
         assert view is not None
         assert view.state is State.OPEN
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_OPEN, Mode.FORCED_CLOSED])
+def test_an_operators_mode_ends_with_its_record(
+    start: Start, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """Neither calls nor messages tell that the circuit was deleted: it is read again now and then."""
+    monkeypatch.setattr("breaker.sync._redis_feed._REREAD_SECONDS", 0.05)
+    breaker = start("api-1")
+    breaker.call(works)
+    wait_until(lambda: permits(breaker), "the copy is there")
+    store_of(breaker).control(NAME, Override(mode=mode, reason="works on it", actor="anna"))
+    wait_until(lambda: breaker.status.mode is mode, "the mode is known")
+    cli.flushall()
+    wait_until(lambda: not breaker._circuit.mirror._fresh, "the copy is gone")
+    assert breaker.call(works) == "charged"
+    assert breaker.status.mode is Mode.AUTO

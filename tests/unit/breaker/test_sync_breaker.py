@@ -28,6 +28,7 @@ from breaker import (
     State,
     StoreUnavailableError,
 )
+from breaker import MemoryStore as TaskStore
 from breaker.sync import CircuitBreaker, MemoryStore
 from breaker.sync._blocks import OpenBlocks
 from tests.support.processes import wait_until
@@ -911,3 +912,9 @@ def test_a_breaker_that_is_closed_while_its_background_probe_asks_makes_no_probe
     view = store.snapshot(NAME)
     assert view is not None
     assert (view.state, view.probes_out, probes) == (State.HALF_OPEN, 0, [])
+
+
+def test_a_store_for_tasks_is_refused_at_the_door() -> None:
+    """The message says which breaker is for it."""
+    with pytest.raises(ConfigError, match=r"breaker\.CircuitBreaker"):
+        CircuitBreaker(NAME, TaskStore())  # type: ignore[arg-type]
