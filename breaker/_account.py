@@ -24,11 +24,12 @@ class Account:
         refusals: How often it was given; whoever gives it again counts it here, or calls `refuse`.
     """
 
-    __slots__ = ("_listeners", "_name", "_refused", "_transitions", "refusals", "refusing")
+    __slots__ = ("_failing", "_listeners", "_name", "_refused", "_transitions", "refusals", "refusing")
 
     def __init__(self, name: str, listeners: Iterable[Listener]) -> None:
         self._name = name
         self._listeners = tuple(listeners)
+        self._failing: set[int] = set()
         self._transitions: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         # Counted by itself, and summed up when another takes its place.
@@ -69,15 +70,20 @@ class Account:
     def _tell(
         self, kind: EventKind, state: State, generation: int, *, local: bool, reason: Reason | None = None
     ) -> None:
-        for listener in self._listeners:
+        event = BreakerEvent(kind=kind, name=self._name, state=state, generation=generation, local=local, reason=reason)
+        for place, listener in enumerate(self._listeners):
             try:
-                listener(
-                    BreakerEvent(
-                        kind=kind, name=self._name, state=state, generation=generation, local=local, reason=reason
-                    )
-                )
-            except Exception:
-                _log.exception("%s: a listener failed", self._name)
+                listener(event)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:
+                # Said once until it works again, since an outage is made of many refusals. A listener waits for
+                # nothing, so that even a cancellation is an error of its own.
+                if place not in self._failing:
+                    self._failing.add(place)
+                    _log.exception("%s: a listener failed", self._name)
+            else:
+                self._failing.discard(place)
 
     def _sum_up(self, following: Refused | None) -> None:
         if self.refusing is not None:

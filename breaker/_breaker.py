@@ -9,27 +9,23 @@ import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import aclosing
-from contextvars import ContextVar
 from types import FunctionType, TracebackType, coroutine
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
-from breaker._circuit import Call, Circuit
-from breaker._config import BreakerConfig, Consecutive, Consistency
+from breaker._call import Call
+from breaker._circuit import Circuit
+from breaker._config import BreakerConfig, Consecutive
 from breaker._deadlines import Deadlines
-from breaker._errors import CallNotPermittedError, CallTimeoutError
+from breaker._errors import CallNotPermittedError, CallTimeoutError, ConfigError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._link import Link
 from breaker._permit import Permit
 from breaker._store import Store
-from breaker._types import Outcome
+from breaker._types import Outcome, State
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-# The guards that `async with breaker` opened in the running task, innermost last: one breaker serves many tasks, so
-# what belongs to one call cannot lie on the breaker.
-_open_guards: ContextVar[tuple[_Guard, ...]] = ContextVar("breaker_open_guards", default=())
 
 
 class CircuitBreaker:
@@ -60,7 +56,7 @@ class CircuitBreaker:
             cooldown has passed, by one replica, and no caller is ever the probe.
 
     Raises:
-        ConfigError: The name cannot be one.
+        ConfigError: The name cannot be one, or the store is one of `breaker.sync`.
     """
 
     def __init__(
@@ -76,6 +72,8 @@ class CircuitBreaker:
         listeners: Iterable[Listener] = (),
         probe: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        if not hasattr(store, "aclose"):
+            raise ConfigError("the store is for threads: breaker.sync.CircuitBreaker uses it; or make one of breaker")
         config = config or BreakerConfig()
         self._store = store
         self._circuit = Circuit(
@@ -87,11 +85,12 @@ class CircuitBreaker:
             hears_results=classify_result is not every_result_is_a_success,
         )
         self._judge = Judge(name, classify_error, classify_result, describe_error)
-        mirrored = config.consistency is Consistency.MIRRORED
-        self._link = Link(self._circuit, store, self._judge, follows=mirrored, probe=probe)
+        self._link = Link(self._circuit, store, self._judge, probe=probe)
         self._timeout_seconds = config.call_timeout_seconds
         self._deadlines = None if self._timeout_seconds is None else Deadlines(self._timeout_seconds, self._late)
         self._slow_call_seconds = None if isinstance(config.policy, Consecutive) else config.policy.slow_call_seconds
+        # What `async with breaker` has opened, by the task that did, innermost last.
+        self._open_blocks: dict[asyncio.Task[Any] | None, list[_Block]] = {}
 
     @property
     def name(self) -> str:
@@ -126,9 +125,10 @@ class CircuitBreaker:
     def __call__(self, function: Callable[_P, Any]) -> Callable[_P, Any]:
         """Guard every call of a coroutine function, or every stream of an async generator function.
 
-        A stream is admitted when its first item is asked for and settled at its end. `call_timeout_seconds` bounds the
-        wait for each item. A consumer that goes away before the first item gives the permit back; one that goes away
-        later has seen that the dependency answers.
+        A stream is admitted when its first item is asked for and settled at its end; as the probe already at an item
+        after which the next one might come too late for its lease. `call_timeout_seconds` bounds the wait for each
+        item. A consumer that goes away before the first item gives the permit back; one that goes away later has seen
+        that the dependency answers, and what it throws into the stream is not the dependency's.
         """
         if inspect.isasyncgenfunction(function):
 
@@ -141,16 +141,21 @@ class CircuitBreaker:
         return functools.wraps(function)(self._guarded(function))
 
     async def __aenter__(self) -> None:
-        guard = _Guard(self)
-        await guard.__aenter__()
-        _open_guards.set((*_open_guards.get(), guard))
+        """Ask for leave; in an async generator, whose block may be left by another task, `admit` is the better way.
+
+        Raises:
+            CallNotPermittedError: The circuit lets no call through now; the block was not entered.
+        """
+        block = _Block(self)
+        await block.enter()
+        self._open_blocks.setdefault(asyncio.current_task(), []).append(block)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        *outer, guard = _open_guards.get()
-        _open_guards.set(tuple(outer))
-        await guard.__aexit__(kind, error, trace)
+        block = self._left_block()
+        if block is not None:
+            await block.leave(kind, error, trace)
 
     async def admit(self) -> Permit:
         """Return leave to make one call, for the caller to settle; for calls that are not one function.
@@ -175,6 +180,20 @@ class CircuitBreaker:
         last moments.
         """
         await self._link.aclose()
+
+    def _left_block(self) -> _Block | None:
+        blocks, task = self._open_blocks, asyncio.current_task()
+        if task not in blocks:
+            # Entered by another task: by one that was made for that, as `wait_for` does, or an async generator's.
+            ended = (other for other in reversed(blocks) if other is None or other.done())
+            task = next(ended, next(reversed(blocks), None))
+        opened = blocks.get(task)
+        if opened is None:
+            return None
+        block = opened.pop()
+        if not opened:
+            del blocks[task]
+        return block
 
     def _guarded(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
         circuit, link, judge = self._circuit, self._link, self._judge
@@ -211,79 +230,98 @@ class CircuitBreaker:
             return result
 
         async def guarded_and_timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            async with _Guard(self) as guard:
-                result = await function(*args, **kwargs)
-                guard.verdict = judge.of_result(result)
+            permit = await self.admit()
+            try:
+                running = begin(*args, **kwargs)
+                result = await (running if deadlines is None else deadlines.bound(running))
+            except BaseException as error:
+                await permit.settle(self._verdict_of(error), error)
+                raise
+            await permit.returned(result)
             return result
 
         # A call that may become slow is counted while it hangs, which wants a permit of its own.
         return guarded if self._slow_call_seconds is None else guarded_and_timed
 
-    async def _stream(self, unguarded: AsyncGenerator[_R]) -> AsyncGenerator[_R]:
-        permit, begun = await self.admit(), False
+    async def _stream(self, unguarded: AsyncGenerator[_R, Any]) -> AsyncGenerator[_R, Any]:
+        asked_at = asyncio.get_running_loop().time()
+        permit, begun, thrown = await self.admit(), False, None
         try:
             async with aclosing(unguarded) as stream:
+                resumed: Awaitable[_R] = anext(stream)
                 while True:
-                    async with asyncio.timeout(self._timeout_seconds) as deadline:
-                        try:
-                            item = await anext(stream)
-                        except StopAsyncIteration:
-                            break
-                    begun = True
-                    yield item
+                    try:
+                        item = await (resumed if self._deadlines is None else self._deadlines.bound(resumed))
+                    except StopAsyncIteration:
+                        break
+                    if permit.state is State.HALF_OPEN and self._may_lapse(asked_at):
+                        await permit.settle(Outcome.SUCCESS)
+                    begun, thrown = True, None
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - whatever is thrown in is for the stream to deal with
+                        thrown = error
+                        resumed = stream.athrow(error)
+                    else:
+                        resumed = stream.asend(sent)
         except GeneratorExit as left:
             await permit.settle(Outcome.SUCCESS if begun else Outcome.IGNORED, left)
             raise
-        except TimeoutError as error:
-            if not deadline.expired():
-                await permit.raised(error)
-                raise
-            late = self._late()
-            await permit.settle(Outcome.FAILURE, late)
-            raise late from error
         except BaseException as error:
-            await permit.raised(error)
+            await permit.settle(Outcome.SUCCESS if error is thrown else self._verdict_of(error), error)
             raise
         await permit.settle(Outcome.SUCCESS)
 
+    def _may_lapse(self, asked_at: float) -> bool:
+        """Tell whether a probe's lease may lapse before the next item has to be there."""
+        lease_seconds = self._circuit.limits.lease_ms / 1000
+        wait_seconds = lease_seconds / 2 if self._timeout_seconds is None else self._timeout_seconds
+        return asyncio.get_running_loop().time() - asked_at + wait_seconds > lease_seconds
+
     async def _raised(self, call: Call, error: BaseException) -> None:
+        await self._link.settle(call, self._verdict_of(error), error)
+
+    def _verdict_of(self, error: BaseException) -> Verdict:
         # A classifier is not asked about the breaker's own deadline; another breaker's is an error like others.
-        late = isinstance(error, CallTimeoutError) and error.breaker == self.name
-        await self._link.settle(call, Outcome.FAILURE if late else self._judge.of_error(error), error)
+        if isinstance(error, CallTimeoutError) and error.breaker == self.name:
+            return Outcome.FAILURE
+        return Outcome.IGNORED if isinstance(error, _NothingToAwaitError) else self._judge.of_error(error)
 
     def _late(self) -> CallTimeoutError:
         return CallTimeoutError(self.name, self._timeout_seconds or 0.0)
 
 
-class _Guard:
-    """One guarded call, from asking to settling."""
+class _Block:
+    """One block of `async with breaker`, from asking to settling."""
 
-    __slots__ = ("_breaker", "_deadline", "_permit", "verdict")
+    __slots__ = ("_breaker", "_deadline", "_permit")
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
-        self.verdict: Verdict = Outcome.SUCCESS
 
-    async def __aenter__(self) -> Self:
+    async def enter(self) -> None:
         breaker = self._breaker
         self._permit = await breaker.admit()
         self._deadline = asyncio.timeout(breaker._timeout_seconds)
         await self._deadline.__aenter__()
-        return self
 
-    async def __aexit__(
+    async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        breaker, permit = self._breaker, self._permit
         try:
             await self._deadline.__aexit__(kind, error, trace)
         except TimeoutError as timeout:
-            late = self._breaker._late()
-            await self._permit.settle(Outcome.FAILURE, late)
+            late = breaker._late()
+            await permit.settle(Outcome.FAILURE, late)
             raise late from timeout
-        if error is None:
-            await self._permit.settle(self.verdict)
-        else:
-            await self._permit.raised(error)
+        await permit.settle(Outcome.SUCCESS if error is None else breaker._verdict_of(error), error)
+
+
+class _NothingToAwaitError(TypeError):
+    """A guarded function was none for tasks: a mistake in the program, which says nothing of the dependency."""
 
 
 def _returning_coroutines(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
@@ -292,7 +330,10 @@ def _returning_coroutines(function: Callable[_P, Awaitable[_R]]) -> Callable[_P,
         return cast("Callable[_P, Coroutine[Any, Any, _R]]", function)
 
     async def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return await function(*args, **kwargs)
+        given = function(*args, **kwargs)
+        if not inspect.isawaitable(given):
+            raise _NothingToAwaitError(f"{function!r} gave nothing to await: breaker.sync guards such functions")
+        return await given
 
     return called
 
@@ -314,10 +355,14 @@ def _rest_of(ending: Generator[Any], waits_for: Any) -> Generator[Any]:
         try:
             yield waits_for
         except BaseException as error:  # noqa: BLE001 - whatever is thrown in is for the call to deal with
-            try:
-                waits_for = ending.throw(error)
-            except StopIteration:
-                return
+            thrown = error
         else:
             yield from ending
             return
+        # Thrown in from here, where nothing is being handled: the call must not see that as the context of its own.
+        try:
+            waits_for = ending.throw(thrown)
+        except StopIteration:
+            return
+        finally:
+            del thrown

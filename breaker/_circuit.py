@@ -9,24 +9,26 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 from breaker import _machine
 from breaker._account import Account
-from breaker._config import BreakerConfig, check_name
+from breaker._call import Call, Issuer
+from breaker._config import BreakerConfig, Consistency, check_name
 from breaker._errors import CallNotPermittedError
 from breaker._events import EventKind, Listener, Status
 from breaker._judge import Verdict
+from breaker._known import Known
 from breaker._local import Isolation, LocalLayer
-from breaker._mirror import MirroredCircuit
-from breaker._tally import Tally
+from breaker._mirror import MirroredCircuit, Moment
+from breaker._reports import Reports
+from breaker._settling import Settling
 from breaker._types import (
     Mode,
-    OpenFor,
     Outcome,
     Permitted,
+    Reason,
     Recorded,
     Refused,
     Report,
@@ -37,29 +39,6 @@ from breaker._types import (
 )
 
 _log = logging.getLogger("breaker")
-
-
-class Issuer(Enum):
-    """Who gave a permit, and so has to hear how the call ended."""
-
-    STORE = auto()
-    MIRROR = auto()
-    LOCAL = auto()
-    ISOLATION = auto()
-
-
-@dataclass(slots=True)
-class Call:
-    """One permitted call.
-
-    Attributes:
-        counted: Whether a rate has counted it already, because it was slow.
-    """
-
-    permit_id: str
-    permit: Permitted
-    issuer: Issuer
-    counted: bool = False
 
 
 class Circuit:
@@ -76,7 +55,8 @@ class Circuit:
     Attributes:
         permit: What every call gets now without asking; None when more has to be looked at.
         hears_successes: Whether a call that was permitted at once and returned has to be settled now.
-        resetting: Whether the report that ends a run of failures is on its way.
+        settling: What this replica makes of a call's end.
+        must_follow: Whether the store is to be asked to tell of the circuit, for the first time or anew.
 
     Raises:
         ConfigError: The name cannot be one.
@@ -96,24 +76,33 @@ class Circuit:
         self.config = config
         self.limits = config.limits()
         self.replica_id = replica_id
-        self.leaves_probing = leaves_probing
-        self.local = LocalLayer(config)
+        self.known = Known(time.monotonic)
+        self.local = LocalLayer(config, self.known)
         self.mirror = MirroredCircuit(self.limits, may_probe=not leaves_probing)
         self.isolation = Isolation(self.limits) if config.minimum_reporters > 1 else None
         self.permit: Permitted | None = None
         self.hears_successes = hears_results
-        self._hears_results = hears_results
-        self._only_gathers = not (hears_results or self.limits.consecutive or self.isolation)
-        self.resetting = False
+        self._is_mirrored = self.must_follow = config.consistency is Consistency.MIRRORED
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
+        self.reports = Reports(replica_id, self.permit_ids)
+        self._leaves_probing = leaves_probing
+        self._hears_results = hears_results
         self._account = Account(self.name, listeners)
-        self._tally = Tally()
+        self.settling = Settling(
+            self.limits,
+            known=self.known,
+            local=self.local,
+            mirror=self.mirror,
+            isolation=self.isolation,
+            reports=self.reports,
+            account=self._account,
+            hears_results=hears_results,
+        )
         self._other_configs: set[str] = set()
-        self._last: Permitted | Refused | Recorded | View | None = None
-        self._mode = Mode.AUTO
-        # While the store is away the local layer decides, although the copy may not be known to be old yet.
         self._is_away = False
+        # What was answered with something of no use: "questions", "reports".
+        self._useless: set[str] = set()
 
     # Asking.
 
@@ -123,14 +112,15 @@ class Circuit:
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        if self.isolation is not None and self.isolation.active:
-            permit_id = next(self.permit_ids)
-            return Call(permit_id, self._let(self.isolation.acquire(permit_id), local=True), Issuer.ISOLATION)
         if self.permit is None:
             rest_seconds = self.refusing_seconds()
             if self.mirror.refused is not None:
                 raise CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
-        return Call(next(self.permit_ids), self.permit, Issuer.MIRROR) if self.permit else None
+        permit = self._fresh_permit
+        if permit is None:
+            return None
+        permit_id = next(self.permit_ids)
+        return self._isolated(permit_id) or Call(permit_id, permit, Issuer.MIRROR)
 
     def refusing_seconds(self) -> float:
         """Return for how many seconds more a call gets `mirror.refused`, 0 when there is none; counts a refusal."""
@@ -148,191 +138,187 @@ class Circuit:
         """Return the call that was permitted at once."""
         return Call(next(self.permit_ids), permit, Issuer.MIRROR)
 
-    def answered(self, permit_id: str, reply: Permitted | Refused) -> Call:
+    def answered(
+        self, permit_id: str, reply: Permitted | Refused, asked_at: Moment, *, in_background: bool = False
+    ) -> Call:
         """Take the store's answer.
+
+        Args:
+            permit_id: The permit's.
+            reply: The answer.
+            asked_at: `mirror.newest` as it was when the store was asked.
+            in_background: Whether a background probe asked.
 
         Raises:
             CallNotPermittedError: It said no.
         """
-        self._learn(reply)
-        return Call(permit_id, self._let(reply, local=False), Issuer.STORE)
+        self._useless.discard("questions")
+        # What a caller hears who may not probe is no news to the background probe.
+        is_news = in_background or not self._leaves_probing or not self._says_only_that_others_probe(reply)
+        self._learn(reply, asked_at, is_news=is_news)
+        call = self._isolated(permit_id, in_background=in_background)
+        if call is None and isinstance(reply, Permitted) and self._is_decided_here:
+            return self._permitted_here(permit_id, in_background=in_background)
+        return call or Call(permit_id, self._let(reply, local=False), Issuer.STORE)
 
-    def unanswered(self, permit_id: str) -> Call:
+    def unanswered(self, permit_id: str, *, in_background: bool = False) -> Call:
         """Decide without the store, which is away.
 
         Raises:
-            CallNotPermittedError: The local layer said no.
+            CallNotPermittedError: No call goes through now.
         """
-        return Call(permit_id, self._let(self.local.acquire(permit_id), local=True), Issuer.LOCAL)
+        self._lose_store()
+        isolated = self._isolated(permit_id, in_background=in_background)
+        return isolated or self._permitted_here(permit_id, in_background=in_background)
+
+    def misunderstood(self, error: Exception, *, in_a_report: bool = False) -> None:
+        """Take that the store answered, but with something that is of no use; says so once until it is again.
+
+        Args:
+            error: What is wrong.
+            in_a_report: Whether that was the answer to a report; those to questions may be of use all the same.
+        """
+        self.settling.reports_all = self.settling.reports_all or in_a_report
+        what = "reports" if in_a_report else "questions"
+        if what not in self._useless:
+            self._useless.add(what)
+            _log.warning(
+                "%s: no use can be made of what the store says, this replica guards itself: %s", self.name, error
+            )
 
     def peek(self, seen: View | None) -> CallNotPermittedError | None:
         """Tell whether a view that was read says that a call would be refused."""
-        if seen is None:
-            return None
-        limits = self.limits.with_settings(seen.settings)
-        return self._error(_machine.refusal(seen, limits, may_probe=not self.leaves_probing))
+        refused = None
+        if seen is not None:
+            limits = self.limits.with_settings(seen.settings)
+            refused = _machine.refusal(seen, limits, may_probe=not self._leaves_probing)
+        return self._error(refused or self._refusal_here())
 
     def peek_away(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused while the store is away."""
-        return self._error(self.local.refusal())
+        return self._error(self._refusal_here() or self.local.refusal(may_probe=not self._leaves_probing))
 
     def peek_here(self) -> tuple[bool, CallNotPermittedError | None]:
         """Tell whether what is known here decides, and if so whether a call would be refused."""
-        if self.isolation is not None and self.isolation.active:
-            return True, self._error(self.isolation.refusal())
         rest_seconds = self.mirror.refusing_seconds()
         if self.mirror.refused is not None:
             return True, CallNotPermittedError(self.name, self.mirror.refused, rest_seconds)
         self._open_door()
-        return self.permit is not None, None
-
-    def given_back_unseen(self, permit_id: str) -> Report:
-        """Give back a place that a lost answer may have granted."""
-        return Report(permit_id=permit_id, generation=0, outcome=Outcome.IGNORED, replica_id=self.replica_id)
+        return self._fresh_permit is not None, self._error(self._refusal_here())
 
     # Settling.
 
     def settle(self, call: Call, verdict: Verdict, error: str = "") -> Report | None:
-        """Settle a call; returns what has to be reported now, if anything. `flush_due` tells of what may wait."""
-        if self.isolation is None and isinstance(verdict, Outcome) and not call.permit.reporting.wants(verdict):
-            return None
-        report = self._report(call, verdict, error)
-        if call.issuer is Issuer.LOCAL:
-            if call.permit.reporting.wants(report.outcome):
-                self._account.note(self.local.record(report), local=True)
-            return None
-        if call.issuer is Issuer.ISOLATION and self.isolation is not None:
-            return self._settle_isolated(self.isolation, report)
-        return self._to_report(call, self._watched(report))
-
-    def _to_report(self, call: Call, report: Report) -> Report | None:
-        """Tell what of a report on a permit of the fleet's has to be sent now."""
-        if not report.alone and not call.permit.reporting.wants(report.outcome):
-            return None
-        if call.permit.reporting is Reporting.COUNTED and not self.limits.consecutive:
-            if report.outcome is Outcome.SUCCESS and not report.alone:
-                if report.calls:
-                    self._tally.add(report.generation)
-                return None
-            return self._with_waiting(report)
-        if call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
-            # A success that ends a run of failures: one for all successes of this replica until it has arrived.
-            if self.resetting:
-                return None
-            self.resetting = True
+        """Settle a call; returns what has to be reported now, if anything. What may wait does so in `reports`."""
+        report = self.settling.settle(call, verdict, error)
+        if self.isolation is not None:
+            self._open_door()
         return report
 
-    def _with_waiting(self, report: Report) -> Report:
-        calls, slow = self._tally.take(report.generation)
-        return replace(report, calls=report.calls + calls, slow=report.slow + slow)
-
-    def gather(self, permit: Permitted) -> bool:
-        """Settle a success by letting it wait for others, where that is all there is to do; False where it is not."""
-        if not self._only_gathers or permit.reporting is not Reporting.COUNTED:
-            return False
-        self._tally.add(permit.generation)
-        return True
-
     def mark_slow(self, call: Call) -> Report | None:
-        """Count a call that still hangs as slow; a probe that is slow has failed."""
-        if call.permit.reporting is Reporting.ALL:
-            return self.settle(call, Outcome.FAILURE, "SlowCall")
-        if call.permit.reporting is not Reporting.COUNTED or call.issuer not in {Issuer.STORE, Issuer.MIRROR}:
-            return None
-        report = self._watched(replace(self._report(call, Outcome.SUCCESS, ""), slow=1))
-        call.counted = True
-        if report.alone:
-            return self._with_waiting(report)
-        self._tally.add(call.permit.generation, slow=1)
-        return None
-
-    @property
-    def flush_due(self) -> bool:
-        """Whether outcomes wait to be reported together."""
-        return self._tally.calls > 0
-
-    def flush(self) -> Report | None:
-        """Take the outcomes that wait, to report them now."""
-        generation = self._tally.generation
-        calls, slow = self._tally.take(generation)
-        if not calls:
-            return None
-        return Report(
-            permit_id=next(self.permit_ids),
-            generation=generation,
-            outcome=Outcome.SUCCESS,
-            replica_id=self.replica_id,
-            calls=calls,
-            slow=slow,
-        )
-
-    def delivered(self, report: Report, recorded: Recorded) -> None:
-        """Take the store's answer to a report."""
-        self.resetting = False
-        self._learn(recorded)
-        self._account.note(recorded, local=False)
-        if self.isolation is not None and report.alone:
-            if recorded.applied and recorded.state is State.CLOSED:
-                self.isolation.begin()
-                _log.warning("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
-                self._account.happened(EventKind.OUTLIER, recorded.state, recorded.generation)
-            else:
-                self.isolation.end()
+        """Count a call that still hangs as slow; returns what has to be reported now, if anything."""
+        report = self.settling.mark_slow(call)
+        if self.isolation is not None:
             self._open_door()
+        return report
 
-    def begins_anew(self, report: Report) -> bool:
-        """Tell whether a report on a circuit that the store has forgotten is to begin it anew."""
-        return report.outcome is Outcome.FAILURE or not self.limits.consecutive
+    def delivered(self, report: Report, recorded: Recorded, asked_at: Moment) -> None:
+        """Take the store's answer to a report.
+
+        Args:
+            report: What was reported.
+            recorded: The answer.
+            asked_at: `mirror.newest` as it was when the report was sent.
+        """
+        self._useless.discard("reports")
+        self.settling.reports_all = False
+        self._learn(recorded, asked_at)
+        self._account.note(recorded, local=False)
+        isolation = self.isolation
+        if isolation is None or not report.alone or isolation.active:
+            return
+        if recorded.applied and recorded.state is State.CLOSED and self.known.mode is Mode.AUTO:
+            isolation.begin(recorded.generation)
+            _log.warning("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
+            self._account.happened(EventKind.OUTLIER, recorded.state, recorded.generation)
+        else:
+            isolation.end()
+        self._open_door()
+
+    def begins_anew(self, report: Report, recorded: Recorded) -> bool:
+        """Tell whether a report is to be made again, to a circuit that the store has forgotten or has gone back in.
+
+        No message says so, and a mirrored circuit that is healthy asks nothing, so a report may be what finds out. It
+        is not late, and it counts for the circuit that is there now.
+        """
+        is_behind = not recorded.applied and recorded.generation < report.generation
+        return is_behind and (report.outcome is Outcome.FAILURE or not self.limits.consecutive)
 
     def undelivered(self, report: Report) -> None:
-        """Take that a report was lost: a probe's lease will lapse, and a failure counts here."""
-        self.resetting = False
-        self._is_away = True
+        """Take that a report was lost: a probe's lease will lapse, and what was reported counts here."""
         if self.isolation is not None and report.alone:
             self.isolation.end()
-        self._open_door()
-        if report.outcome is Outcome.FAILURE:
+        if not self.settling.reports_all:
+            self._lose_store()
+        if report.outcome is not Outcome.IGNORED:
             recorded = self.local.count(report)
             if recorded is not None:
                 self._account.note(recorded, local=True)
+        self._open_door()
 
     # Learning.
 
     def see(self, view: View | None) -> None:
         """Take a view that a message brought, or None when no more will come for now."""
-        if self.mirror.see(view) and view is not None:
-            self.local.learn(view)
-            self._last, self._mode, self._is_away = view, view.mode, False
+        if view is None:
+            self._lose_track()
+        elif self.mirror.see(view):
+            # A message says nothing of whether this replica's own commands arrive.
+            self.known.learn(view)
             if self.isolation is not None:
                 self.isolation.learn(view)
             self._compare_configs(view)
         self._open_door()
 
+    @property
+    def guard(self) -> Isolation | LocalLayer | Known:
+        """What decides now, as far as this replica knows."""
+        if self.isolation is not None and self.isolation.active:
+            return self.isolation
+        return self.local if self._is_away or self._is_decided_here else self.known
+
     def probe_wait_seconds(self) -> float | None:
         """Tell how long a background probe should wait; None when the circuit needs none."""
-        last = self._last
-        if last is None or last.state is State.CLOSED:
-            return None
-        if isinstance(last, View):
-            return last.retry_after_seconds
-        if isinstance(last, Refused):
-            return last.retry_after_ms / 1000
-        return self.limits.cooldown_ms / 1000 if last.state is State.OPEN else 0.0
+        return self.guard.probe_wait_seconds()
 
     def status(self, *, degraded: bool) -> Status:
         """Show what this replica knows and has counted."""
-        last = self._last
-        isolated = self.isolation is not None and self.isolation.active
         return Status(
             name=self.name,
-            state=State.CLOSED if last is None else last.state,
-            mode=self._mode,
-            generation=0 if last is None else last.generation,
-            degraded=degraded,
-            isolated=isolated,
+            state=self.known.state,
+            mode=self.known.mode,
+            generation=self.known.generation,
+            degraded=degraded or bool(self._useless),
+            isolated=self.isolation is not None and self.isolation.active,
             refused=self._account.refused,
             transitions=self._account.transitions,
         )
+
+    def _isolated(self, permit_id: str, *, in_background: bool = False) -> Call | None:
+        """Let the isolation decide about a call that the fleet's circuit lets through, if this replica is isolated."""
+        if self.isolation is None or not self.isolation.active:
+            return None
+        reply = self.isolation.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
+        return Call(permit_id, self._let(reply, local=True), Issuer.ISOLATION)
+
+    def _permitted_here(self, permit_id: str, *, in_background: bool) -> Call:
+        reply = self.local.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
+        return Call(permit_id, self._let(reply, local=True), Issuer.LOCAL)
+
+    def _refusal_here(self) -> Refused | None:
+        if self.isolation is not None and self.isolation.active:
+            return self.isolation.refusal(may_probe=not self._leaves_probing)
+        return self.local.refusal(may_probe=not self._leaves_probing) if self._is_decided_here else None
 
     def _let(self, reply: Permitted | Refused, *, local: bool) -> Permitted:
         if isinstance(reply, Refused):
@@ -345,57 +331,64 @@ class Circuit:
     def _error(self, refused: Refused | None) -> CallNotPermittedError | None:
         return None if refused is None else CallNotPermittedError(self.name, refused, refused.retry_after_ms / 1000)
 
-    def _report(self, call: Call, verdict: Verdict, error: str) -> Report:
-        if isinstance(verdict, OpenFor):
-            outcome, open_for_ms = Outcome.FAILURE, max(1, round(verdict.seconds * 1000))
-        else:
-            outcome, open_for_ms = verdict, 0
-        failed = outcome is Outcome.FAILURE
-        return Report(
-            permit_id=call.permit_id,
-            generation=call.permit.generation,
-            outcome=outcome,
-            error=error if failed else "",
-            replica_id=self.replica_id,
-            calls=0 if call.counted else 1,
-            failures=int(failed),
-            open_for_ms=open_for_ms,
+    def _says_only_that_others_probe(self, reply: Permitted | Refused) -> bool:
+        return (
+            isinstance(reply, Refused)
+            and reply.reason is Reason.PROBING
+            and reply.state is State.HALF_OPEN
+            and (reply.generation, reply.mode) == (self.known.generation, self.known.mode)
         )
 
-    def _settle_isolated(self, isolation: Isolation, report: Report) -> Report | None:
-        recorded = isolation.record(report)
-        self._account.note(recorded, local=True)
-        if isolation.active or report.outcome is not Outcome.SUCCESS:
-            return None
+    def _learn(self, reply: Permitted | Refused | Recorded, asked_at: Moment, *, is_news: bool = True) -> None:
+        is_late = self.mirror.newest != asked_at and reply.generation < self.known.generation
+        if is_news and not is_late:
+            self.known.learn(reply)
+        self.settling.learn(reply)
+        # By a failover or a restart, perhaps behind a connection that did not break.
+        is_taken_back = self.mirror.note(reply, asked_at)
+        if is_taken_back:
+            self._lose_track()
+        elif reply.generation < self.reports.generation and not (is_late or isinstance(reply, Recorded)):
+            self.reports.forget()
+        if is_taken_back or self._is_away:
+            self.must_follow = self._is_mirrored
+        self._is_away = False
+        if not self.settling.reports_all:
+            self.local.drop()
+        if self.isolation is not None:
+            self.isolation.learn(reply)
         self._open_door()
-        # Told to the fleet's circuit, so that its record does not name this replica any longer.
-        generation = 0 if self._last is None else self._last.generation
-        return replace(report, generation=generation)
 
-    def _watched(self, report: Report) -> Report:
-        """Count an outcome for this replica alone; the report says whether that would have tripped."""
-        if self.isolation is None or report.outcome is Outcome.IGNORED:
-            return report
-        alone = self.isolation.watch(report)
+    def _lose_store(self) -> None:
+        """Let the local layer decide from now on, although nobody may know yet that the copy grows old."""
+        if not self._is_away:
+            self._is_away = True
+            self._lose_track()
         self._open_door()
-        return replace(report, alone=True) if alone else report
 
-    def _learn(self, reply: Permitted | Refused | Recorded) -> None:
-        self._last, self._is_away = reply, False
-        if not isinstance(reply, Recorded):
-            self._mode = reply.mode
-        self.mirror.note(reply)
-        self.local.learn(reply)
-        self._open_door()
+    def _lose_track(self) -> None:
+        self.mirror.see(None)
+        self.reports.forget()
+
+    @property
+    def _fresh_permit(self) -> Permitted | None:
+        """What the copy gives, if it is relied on: messages may go on arriving where commands do not."""
+        return None if self._is_away else self.mirror.permit
+
+    @property
+    def _is_decided_here(self) -> bool:
+        """Whether reports are of no use to the store while questions are, and have opened the circuit here."""
+        return self.settling.reports_all and self.local.is_open
 
     def _open_door(self) -> None:
         isolated = self.isolation is not None and self.isolation.active
-        permit = self.permit = None if isolated or self._is_away else self.mirror.permit
+        permit = self.permit = None if isolated or self._is_decided_here else self._fresh_permit
         # Looked at when a call has returned. The permit may have been another one then: one that wanted to hear of a
-        # success when nothing is counted any more loses nothing, and one that did not is passed over in `settle`.
+        # success when nothing is counted any more loses nothing, and what has begun to be counted since is heard.
         self.hears_successes = (
             self._hears_results
             or permit is None
+            or self.settling.reports_all
             or permit.reporting is not Reporting.FAILURES
             or (self.isolation is not None and self.isolation.hears_successes)
         )

@@ -10,14 +10,19 @@ from typing import Any
 
 from breaker._errors import ConfigError
 from breaker._limits import MAX_MULTIPLIER, Limits
+from breaker._types import MOST_SECONDS
 
-# Besides the call itself, the lease of a probe has to cover the way there and back, or a slow but finished probe would
-# report after its place was given to another.
+# A lease begins when the store gives the place and must not lapse before the report is there, or a probe that was cut
+# off would always come late and its circuit never reopen. Between the two lie the call and two commands of the store,
+# each of which takes its timeout at most: 0.25 s by default.
+_LEAST_LEASE_MARGIN_SECONDS = 0.5
 _LEASE_MARGIN_SECONDS = 1.0
+_AT_MOST = f"and at most ten years ({MOST_SECONDS} s)"
 
 
-# Braces would move the cluster hash tag, and control characters would spoil every terminal that shows the name.
-_NAME = re.compile(r"[^\s{}\x00-\x1f\x7f]{1,200}")
+# Braces would move the cluster hash tag, control characters would spoil every terminal that shows the name, and halves
+# of characters (lone surrogates) cannot be sent.
+_NAME = re.compile(r"[^\s{}\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
 def check_name(name: str) -> str:
@@ -83,18 +88,15 @@ class FailureRate:
     def __post_init__(self) -> None:
         _require(0 < self.threshold <= 1, "FailureRate.threshold must be above 0 and at most 1")
         _require(0 < self.slow_rate_threshold <= 1, "FailureRate.slow_rate_threshold must be above 0 and at most 1")
-        _require(
-            math.isfinite(self.window_seconds) and self.window_seconds >= 1,
-            "FailureRate.window_seconds must be 1 or more",
-        )
+        _require(1 <= self.window_seconds <= MOST_SECONDS, f"FailureRate.window_seconds must be 1 or more, {_AT_MOST}")
         _require(self.minimum_calls >= 1, "FailureRate.minimum_calls must be 1 or more")
         slow = self.slow_call_seconds
-        _require(slow is None or _positive(slow), "FailureRate.slow_call_seconds must be above 0, or None")
+        _require(slow is None or _positive(slow), f"FailureRate.slow_call_seconds must be above 0, {_AT_MOST}, or None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerConfig:
-    """A breaker's configuration.
+    """A breaker's configuration. No time in it is longer than ten years.
 
     Attributes:
         policy: When to trip.
@@ -106,16 +108,17 @@ class BreakerConfig:
             `stable_after_seconds`; 1 to 100.
         max_cooldown_seconds: The longest that a cooldown grows to, its jitter not counted, and the most of a
             `Retry-After` that is believed; above 0. A `cooldown_seconds` above it is kept as it is.
-        cooldown_jitter: How much of itself a cooldown that has grown may be longer, 0 to 1, so that many circuits do
-            not probe in step.
+        cooldown_jitter: How much of itself a cooldown may be longer, 0 to 1, so that circuits that trip together do not
+            probe in step.
         stable_after_seconds: How long the circuit must have been closed for its flapping to be forgotten; 0 or more.
         call_timeout_seconds: How long a guarded call may take before it is cancelled and counted as a failure; above 0.
             None leaves calls unbounded, and `lease_seconds` must then be given. The timeout has to be here rather than
             around the breaker: a deadline outside arrives as a cancellation, which counts as nothing.
         probe_limit: How many probes may be out at once, fleet-wide; 1 or more.
         probe_successes: How many probes must succeed before the circuit closes; 1 or more.
-        lease_seconds: How long a probe keeps its place when its caller is never heard of again; above 0, and by default
-            a second more than the call timeout, below which it cannot be.
+        lease_seconds: How long a probe keeps its place when its caller is never heard of again; above 0, at least half
+            a second more than the call timeout, and by default a second more. It has to cover the call and two commands
+            of the store: with a store's timeout above 0.25 s give it more.
         ramp_seconds: How long a circuit that has closed takes to let all of the traffic back, beginning with a tenth of
             it; 0 or more, and 0 lets all of it back at once.
         consistency: Whether a replica answers from its own copy of the circuit. `mirrored` costs no command on the
@@ -149,25 +152,25 @@ class BreakerConfig:
 
     def __post_init__(self) -> None:
         for name in ("cooldown_seconds", "max_cooldown_seconds", "flush_seconds", "idle_seconds"):
-            _require(_positive(getattr(self, name)), f"{name} must be above 0")
+            _require(_positive(getattr(self, name)), f"{name} must be above 0, {_AT_MOST}")
         for name in ("stable_after_seconds", "ramp_seconds"):
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more")
+            _require(0 <= getattr(self, name) <= MOST_SECONDS, f"{name} must be 0 or more, {_AT_MOST}")
         for name in ("probe_limit", "probe_successes", "minimum_reporters"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
         multiplier = self.cooldown_multiplier
         _require(1 <= multiplier <= MAX_MULTIPLIER, f"cooldown_multiplier must be between 1 and {MAX_MULTIPLIER}")
         _require(0 <= self.cooldown_jitter <= 1, "cooldown_jitter must be between 0 and 1")
         timeout, lease = self.call_timeout_seconds, self.lease_seconds
-        _require(timeout is None or _positive(timeout), "call_timeout_seconds must be above 0, or None")
-        _require(lease is None or _positive(lease), "lease_seconds must be above 0")
+        _require(timeout is None or _positive(timeout), f"call_timeout_seconds must be above 0, {_AT_MOST}, or None")
+        _require(lease is None or _positive(lease), f"lease_seconds must be above 0, {_AT_MOST}")
         _require(
             timeout is not None or lease is not None,
             "without call_timeout_seconds, lease_seconds must say how long a silent probe keeps its place",
         )
         _require(
-            timeout is None or lease is None or lease >= timeout,
-            "lease_seconds must not be below call_timeout_seconds, or a second probe would start beside a running one",
+            timeout is None or lease is None or round(lease - timeout, 6) >= _LEAST_LEASE_MARGIN_SECONDS,
+            f"lease_seconds must exceed call_timeout_seconds by {_LEAST_LEASE_MARGIN_SECONDS} s, or the report of a "
+            "probe that hangs would come after its lease",
         )
         _require(
             self.idle_seconds >= self.cooldown_seconds + self._lease_seconds(),
@@ -219,7 +222,7 @@ def _accept_the_word(config: BreakerConfig, field_name: str, words: type[StrEnum
 
 
 def _positive(seconds: float) -> bool:
-    return math.isfinite(seconds) and seconds > 0
+    return 0 < seconds <= MOST_SECONDS
 
 
 def _milliseconds(seconds: float) -> int:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 _T = TypeVar("_T")
 
 # A timer that comes this late says that the event loop was busy, and so often a deadline is put off for that.
 _LATE_SECONDS = 0.01
 _CHANCES = 8
+
+
+class _Watch:
+    """What is watched in one event loop."""
+
+    __slots__ = ("began", "chances", "is_set")
+
+    def __init__(self) -> None:
+        self.began: dict[asyncio.Task[Any], float] = {}
+        self.chances = _CHANCES
+        self.is_set = False
 
 
 class Deadlines:
@@ -29,15 +42,15 @@ class Deadlines:
         overdue: Makes what is raised when it took longer.
     """
 
-    __slots__ = ("_began", "_chances", "_loop", "_overdue", "_seconds")
+    __slots__ = ("_loop", "_overdue", "_seconds", "_watch", "_watches")
 
     def __init__(self, seconds: float, overdue: Callable[[], TimeoutError]) -> None:
         self._seconds = seconds
         self._overdue = overdue
-        self._began: dict[asyncio.Task[Any], float] = {}
-        self._chances = _CHANCES
-        # The loop that the timer is set in, while it is: a breaker may outlive one loop and be used in the next.
-        self._loop: asyncio.AbstractEventLoop | None = None
+        # A breaker may outlive one loop and be used in the next, or in several by turns.
+        self._watches: WeakKeyDictionary[AbstractEventLoop, _Watch] = WeakKeyDictionary()
+        self._loop: AbstractEventLoop | None = None
+        self._watch = _Watch()
 
     async def bound(self, awaitable: Awaitable[_T]) -> _T:
         """Await something for no longer than it may take.
@@ -46,22 +59,26 @@ class Deadlines:
             TimeoutError: It took longer and was cancelled.
         """
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        if task is None or task in self._began or task.cancelling():
-            return await self._bound_alone(awaitable)
         if self._loop is not loop:
-            self._began.clear()
-            self._watch(loop, self._seconds)
-        self._began[task] = loop.time()
+            self._loop = loop
+            self._watch = self._watches.setdefault(loop, _Watch())
+        watch = self._watch
+        began = watch.began
+        task = asyncio.current_task(loop)
+        if task is None or task in began or task.cancelling():
+            return await self._bound_alone(awaitable)
+        if not watch.is_set:
+            self._set(loop, watch, self._seconds)
+        began[task] = loop.time()
         try:
             result = await awaitable
         except BaseException as error:
             # It was taken out when its time was up, and cancelled by that if by nothing else.
-            is_overdue = self._began.pop(task, None) is None and task.uncancel() == 0
+            is_overdue = began.pop(task, None) is None and task.uncancel() == 0
             if is_overdue and isinstance(error, asyncio.CancelledError):
                 raise self._overdue() from error
             raise
-        if self._began.pop(task, None) is None:
+        if began.pop(task, None) is None:
             task.uncancel()  # It was told to stop and has come to its end all the same.
         return result
 
@@ -76,22 +93,22 @@ class Deadlines:
                 raise self._overdue() from error
             raise
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = loop
-        loop.call_later(seconds, self._sweep, loop, loop.time() + seconds)
+    def _set(self, loop: AbstractEventLoop, watch: _Watch, seconds: float) -> None:
+        watch.is_set = True
+        loop.call_later(seconds, self._sweep, loop, watch, loop.time() + seconds)
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+    def _sweep(self, loop: AbstractEventLoop, watch: _Watch, due: float) -> None:
         now = loop.time()
-        if self._chances and now - due > _LATE_SECONDS:
-            self._chances -= 1
-            self._watch(loop, min(now - due, self._seconds))
+        if watch.chances and now - due > _LATE_SECONDS:
+            watch.chances -= 1
+            self._set(loop, watch, min(now - due, self._seconds))
             return
-        self._chances = _CHANCES
-        for task, began in list(self._began.items()):
+        watch.chances = _CHANCES
+        for task, began in list(watch.began.items()):
             rest_seconds = began + self._seconds - now
             if rest_seconds > 0:
-                self._watch(loop, rest_seconds)
+                self._set(loop, watch, rest_seconds)
                 return
-            del self._began[task]
+            del watch.began[task]
             task.cancel()
-        self._loop = None
+        watch.is_set = False

@@ -94,7 +94,10 @@ class StoreUnavailableError(BreakerError):
 
 
 class ScriptError(StoreUnavailableError):
-    """The store answered something that this version does not understand: a fault of the library."""
+    """The store answered with an error of a script, or with something that this version does not understand.
+
+    A newer version may have written it, or a hand; only that circuit is affected, and the store does not count as away.
+    """
 
 
 class ConfigError(BreakerError, ValueError):

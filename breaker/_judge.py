@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from breaker._errors import CallNotPermittedError
+from breaker._text import cleaned
 from breaker._types import OpenFor, Outcome
 
 _log = logging.getLogger("breaker")
 
 Verdict = Outcome | OpenFor
+
+# Of the word for a failure. The record keeps it, and every replica gets it with each message.
+_MOST_CHARACTERS = 200
 
 
 def every_exception_is_a_failure(error: Exception) -> Verdict:
@@ -69,15 +73,16 @@ class Judge:
             _log.exception("%s: classify_result failed; the call counts as a success", self._name)
             return Outcome.SUCCESS
 
-    def describe(self, error: BaseException | None) -> str:
-        """Give the word for a failure."""
-        if error is None:
-            return ""
+    def describe(self, error: BaseException | str | None) -> str:
+        """Give the word for a failure, unless the caller has named one: a text of at most 200 characters."""
+        if error is None or isinstance(error, str):
+            return cleaned(error or "", _MOST_CHARACTERS)
         try:
-            return self._describe_error(error)
+            said: object = self._describe_error(error)
+            return cleaned(class_name(error) if said is None else said, _MOST_CHARACTERS)
         except Exception:
             _log.exception("%s: describe_error failed; the class name is kept", self._name)
-            return class_name(error)
+            return cleaned(class_name(error), _MOST_CHARACTERS)
 
 
 def _verdict(said: Verdict) -> Verdict:

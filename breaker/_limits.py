@@ -7,16 +7,19 @@ terminal.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from breaker._errors import ConfigError
 
-# A replica's thresholds that depend on its own code (its call timeout) or on memory, not on the dependency.
-_NOT_ADJUSTABLE = {"lease_ms", "idle_ms"}
 _MOST = 10**10
 MAX_MULTIPLIER = 100
+# As the scripts read them.
+_PAIR = re.compile(r"([A-Za-z0-9_]+)=([0-9.]*)")
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,33 +61,47 @@ class Limits:
 
 
 _NUMBERS: tuple[Field[float], ...] = tuple(each for each in fields(Limits) if each.init)
-_ADJUSTABLE = {each.name: each.type == "float" for each in _NUMBERS if each.name not in _NOT_ADJUSTABLE}
 
-# Below these a threshold makes no sense; the rest may be zero, which turns it off.
-_AT_LEAST = {
-    "consecutive": 1,
-    "window_ms": 1000,
-    "minimum_calls": 1,
-    "minimum_reporters": 1,
-    "cooldown_ms": 1,
-    "multiplier": 1,
-    "max_cooldown_ms": 1,
-    "probe_limit": 1,
-    "probe_successes": 1,
+
+class Range(NamedTuple):
+    """What a setting may be: from where to where, and whether it may have a fraction."""
+
+    least: float = 0
+    most: float = _MOST
+    has_fraction: bool = False
+
+
+_COUNT, _SHARE, _NOTHING = Range(least=1), Range(most=100, has_fraction=True), Range(most=-2)
+# What is in here may be set by an operator. Zero turns a threshold off, where it makes sense.
+ADJUSTABLE = {
+    "consecutive": _COUNT,
+    "window_ms": Range(least=1000),
+    "minimum_calls": _COUNT,
+    "minimum_reporters": _COUNT,
+    "failure_percent": _SHARE,
+    "slow_percent": _SHARE,
+    "jitter_percent": _SHARE,
+    # Without a limit it would be raised to a power that no number holds.
+    "multiplier": Range(1, MAX_MULTIPLIER, has_fraction=True),
+    "cooldown_ms": Range(least=1),
+    "max_cooldown_ms": Range(least=1),
+    "stable_ms": Range(),
+    "probe_limit": _COUNT,
+    "probe_successes": _COUNT,
+    "ramp_ms": Range(),
 }
-# And above these; a multiplier without a limit would be raised to a power that no number holds.
-_AT_MOST = {"failure_percent": 100, "slow_percent": 100, "jitter_percent": 100, "multiplier": MAX_MULTIPLIER}
 
 
 @lru_cache(maxsize=1024)
 def _with_settings(limits: Limits, settings: str) -> Limits:
-    # What a newer version may have set and this one does not know is passed over.
-    known = {
-        name: float(value) if _ADJUSTABLE[name] else int(value)
-        for name, value in _pairs(settings).items()
-        if name in _ADJUSTABLE
-    }
-    return replace(limits, **known)  # type: ignore[arg-type]
+    # What a newer version may have set and this one does not know, or a hand has spoiled, is passed over.
+    readable = {}
+    for name, text in _pairs(settings):
+        least, most, has_fraction = ADJUSTABLE.get(name, _NOTHING)
+        number = float(text) if _NUMBER.fullmatch(text) else -1
+        if number <= most and (value := number if has_fraction else int(number)) >= least:
+            readable[name] = value
+    return replace(limits, **readable)  # type: ignore[arg-type]
 
 
 def checked_changes(settings: Mapping[str, float | None]) -> dict[str, str]:
@@ -97,15 +114,15 @@ def checked_changes(settings: Mapping[str, float | None]) -> dict[str, str]:
         raise ConfigError("name at least one setting to change")
     changes = {}
     for name, value in settings.items():
-        if name not in _ADJUSTABLE:
-            raise ConfigError(f"there is no setting {name!r}; there are {', '.join(sorted(_ADJUSTABLE))}")
+        if name not in ADJUSTABLE:
+            raise ConfigError(f"there is no setting {name!r}; there are {', '.join(sorted(ADJUSTABLE))}")
         if value is None:
             changes[name] = ""
             continue
-        least, most = _AT_LEAST.get(name, 0), _AT_MOST.get(name, _MOST)
+        least, most, has_fraction = ADJUSTABLE[name]
         if not least <= value <= most:
             raise ConfigError(f"{name} must be between {least} and {most}")
-        if not _ADJUSTABLE[name] and value != int(value):
+        if not has_fraction and value != int(value):
             raise ConfigError(f"{name} must be a whole number")
         changes[name] = spelled(value)
     return changes
@@ -113,7 +130,7 @@ def checked_changes(settings: Mapping[str, float | None]) -> dict[str, str]:
 
 def adjusted(settings: str, changes: Mapping[str, str]) -> str:
     """Return the settings with changes made to them, sorted by name; an empty value takes a setting back."""
-    after = {**_pairs(settings), **changes}
+    after = {**dict(_pairs(settings)), **changes}
     return " ".join(f"{name}={value}" for name, value in sorted(after.items()) if value)
 
 
@@ -122,5 +139,5 @@ def spelled(number: float) -> str:
     return f"{number:.4f}".rstrip("0").rstrip(".")
 
 
-def _pairs(text: str) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in text.split())
+def _pairs(text: str) -> list[tuple[str, str]]:
+    return _PAIR.findall(text)

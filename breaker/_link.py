@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
-from breaker._circuit import Call, Circuit, Issuer
-from breaker._errors import CallNotPermittedError, StoreUnavailableError
+from breaker._call import Call, Issuer
+from breaker._circuit import Circuit
+from breaker._errors import CallNotPermittedError, ScriptError, StoreUnavailableError
 from breaker._judge import Judge, Verdict
+from breaker._prober import Prober
 from breaker._store import Store
-from breaker._types import Outcome, Permitted, Recorded, Report, View
+from breaker._types import Outcome, Permitted, Recorded, Report, Reporting, View
 
 _log = logging.getLogger("breaker")
-
-# A background probe that was told to come back at once waits this long all the same.
-_SHORTEST_WAIT_SECONDS = 0.01
 
 
 class Link:
@@ -28,26 +26,19 @@ class Link:
         circuit: This replica's side of the circuit.
         store: Where the circuit lives.
         judge: Says what a call's end means.
-        follows: Whether the store is to tell of changes.
         probe: Called once the cooldown has passed, so that no caller is the probe.
     """
 
     def __init__(
-        self,
-        circuit: Circuit,
-        store: Store,
-        judge: Judge,
-        *,
-        follows: bool,
-        probe: Callable[[], Awaitable[object]] | None,
+        self, circuit: Circuit, store: Store, judge: Judge, *, probe: Callable[[], Awaitable[object]] | None
     ) -> None:
         self._circuit = circuit
         self._store = store
         self._judge = judge
-        self._must_follow = follows
-        self._probe = probe
-        self._prober: asyncio.Task[None] | None = None
+        self._prober = None if probe is None else Prober(circuit, self, judge, probe)
         self._flush_timer: asyncio.TimerHandle | None = None
+        # A breaker may outlive one event loop and be used in the next; what was to happen in the first never will.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def admit(self) -> Call:
@@ -67,36 +58,40 @@ class Link:
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        circuit, may_probe = self._circuit, in_background or self._probe is None
-        if self._must_follow:
-            self._must_follow = False
+        circuit, may_probe = self._circuit, in_background or self._prober is None
+        # The first call in an event loop asks: with the one before it the copy was lost.
+        self._enter_loop()
+        if circuit.must_follow:
+            circuit.must_follow = False
             self._store.follow(circuit.name, self._see)
-        permit_id = next(circuit.permit_ids)
+        permit_id, asked_at = next(circuit.permit_ids), circuit.mirror.newest
         try:
             reply = await self._store.acquire(
                 circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
             )
         except Exception as error:
-            if not isinstance(error, StoreUnavailableError):
-                _log.exception("%s: the store failed in a way that it should not", circuit.name)
-            return circuit.unanswered(permit_id)
+            self._failed(error)
+            try:
+                return circuit.unanswered(permit_id, in_background=in_background)
+            finally:
+                self._look_after()
         except asyncio.CancelledError:
             # The script may have run and given this call a probe's place, whose answer nobody waits for any more.
-            self._send(circuit.given_back_unseen(permit_id))
+            self._send(circuit.reports.given_back_unseen(permit_id))
             raise
         try:
-            return circuit.answered(permit_id, reply)
+            return circuit.answered(permit_id, reply, asked_at, in_background=in_background)
         finally:
             self._look_after()
 
     async def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
-        word = error if isinstance(error, str) else self._judge.describe(error)
+        word = self._judge.describe(error)
         report = self._circuit.settle(call, verdict, word)
         self._flush_later()
         if report is None:
-            return
-        if call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
+            self._look_after()
+        elif call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
             self._send(report)
         elif isinstance(error, GeneratorExit):
             # A coroutine that is being closed must not wait, and may be closed after its loop: the lease heals that.
@@ -109,7 +104,7 @@ class Link:
 
     def gather(self, permit: Permitted) -> bool:
         """Settle a success that is only to be counted with others; False when there is more to do."""
-        if not self._circuit.gather(permit):
+        if not self._circuit.settling.gather(permit):
             return False
         if self._flush_timer is None:
             self._flush_later()
@@ -121,7 +116,7 @@ class Link:
         self._flush_later()
         if report is not None:
             self._send(report)
-        return report is not None
+        return call.permit.reporting is Reporting.ALL
 
     async def peek(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused now."""
@@ -135,15 +130,15 @@ class Link:
 
     async def drain(self) -> None:
         """Report what waits, and wait until every report has arrived or is lost."""
+        self._enter_loop()
         self._flush()
-        while reports := self._tasks - {self._prober}:
-            await asyncio.wait(reports)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def aclose(self) -> None:
         """End the background probe, and drain."""
         if self._prober is not None:
-            self._prober.cancel()
-            await asyncio.wait([self._prober])
+            await self._prober.aclose()
         await self.drain()
 
     def _see(self, view: View | None) -> None:
@@ -151,28 +146,40 @@ class Link:
         self._look_after()
 
     def _send(self, report: Report) -> asyncio.Task[None]:
-        return self._start(self._report(report))
+        sending = self._report(report)
+        try:
+            task = asyncio.get_running_loop().create_task(sending)
+        except RuntimeError:
+            sending.close()
+            raise
+        self._tasks.add(task)
+        task.add_done_callback(self._sent)
+        return task
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._circuit.settling.resetting = False  # Perhaps before it began.
 
     async def _report(self, report: Report) -> None:
-        circuit = self._circuit
+        circuit, asked_at = self._circuit, self._circuit.mirror.newest
         try:
             recorded = await self._store.record(circuit.name, report, circuit.limits)
-            if recorded.generation == 0 and circuit.begins_anew(report):
+            if circuit.begins_anew(report, recorded):
                 recorded = await self._record_anew(report)
         except Exception as error:
-            if not isinstance(error, StoreUnavailableError):
-                _log.exception("%s: a report was lost", circuit.name)
+            self._failed(error, in_a_report=True)
             circuit.undelivered(report)
-            return
-        circuit.delivered(report, recorded)
+        else:
+            circuit.delivered(report, recorded, asked_at)
+        finally:
+            circuit.settling.resetting = False
         self._look_after()
 
     async def _record_anew(self, report: Report) -> Recorded:
-        """Report to a circuit that the store has forgotten: it idled out, or its data were lost.
+        """Report to a circuit that the store has forgotten or has gone back in.
 
-        No message says so, and a mirrored circuit that is healthy asks nothing, so a report may be what finds out. It
-        is not late, and it counts for the circuit that begins anew; but should that be recovering already, then the
-        call was none of its probes.
+        Should that be recovering already, then the call was none of its probes.
         """
         circuit = self._circuit
         permit = await self._store.acquire(
@@ -180,8 +187,13 @@ class Link:
         )
         return await self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 
+    def _failed(self, error: Exception, *, in_a_report: bool = False) -> None:
+        """Say what the store's own guard does not say already."""
+        if isinstance(error, ScriptError) or not isinstance(error, StoreUnavailableError):
+            self._circuit.misunderstood(error, in_a_report=in_a_report)
+
     def _flush_later(self) -> None:
-        if self._circuit.flush_due and self._flush_timer is None:
+        if self._circuit.reports.are_waiting and self._flush_timer is None:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(self._circuit.config.flush_seconds, self._flush)
 
@@ -189,42 +201,18 @@ class Link:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        report = self._circuit.flush()
+        report = self._circuit.reports.flush()
         if report is not None:
             self._send(report)
 
     def _look_after(self) -> None:
-        """Make sure that somebody probes when the time comes."""
-        if self._probe is not None and self._prober is None and self._circuit.probe_wait_seconds() is not None:
-            self._prober = self._start(self._probe_until_closed(self._probe))
-            self._prober.add_done_callback(self._rest)
+        """Make sure that somebody probes when the time comes; called whenever there is news."""
+        if self._prober is not None:
+            self._prober.look()
 
-    def _rest(self, _: asyncio.Task[None]) -> None:
-        self._prober = None
-
-    async def _probe_until_closed(self, probe: Callable[[], Awaitable[object]]) -> None:
-        """Compete for the probe's place each time that it may be free, and make the call that finds out."""
-        while (wait_seconds := self._circuit.probe_wait_seconds()) is not None:
-            await asyncio.sleep(max(wait_seconds, _SHORTEST_WAIT_SECONDS))
-            try:
-                call = await self.ask(in_background=True)
-            except CallNotPermittedError as refused:
-                await asyncio.sleep(max(refused.retry_after_seconds, _SHORTEST_WAIT_SECONDS))
-                continue
-            try:
-                async with asyncio.timeout(self._circuit.config.call_timeout_seconds):
-                    verdict = self._judge.of_result(await probe())
-            except asyncio.CancelledError:
-                await self.settle(call, Outcome.IGNORED)
-                raise
-            except Exception as error:
-                _log.debug("%s: the background probe failed: %s", self._circuit.name, type(error).__name__)
-                await self.settle(call, self._judge.of_error(error), error)
-            else:
-                await self.settle(call, verdict)
-
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._flush_timer = None
+            self._tasks.clear()

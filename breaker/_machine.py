@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from breaker import _window
+from breaker._count import count
+from breaker._draw import drawn
 from breaker._limits import Limits, adjusted, checked_changes
 from breaker._record import Record, changed, closed, next_generation, noted, opened
 from breaker._types import (
@@ -44,7 +45,7 @@ def acquire(
     is_healthy = shown.state is State.CLOSED and shown.mode is Mode.AUTO and not limits.ramp_ms
     if is_healthy or shown.mode is Mode.FORCED_CLOSED:
         # What follows would say the same of a healthy circuit, at ten times the cost.
-        return record, _permitted(record, reporting(shown, limits) if is_healthy else Reporting.NOTHING)
+        return record, _permitted(record, now_ms, reporting(shown, limits) if is_healthy else Reporting.NOTHING)
     transition = None
     may_probe = may_probe and shown.mode is not Mode.FORCED_OPEN
     if may_probe and shown.state is State.OPEN and now_ms >= shown.retry_at_ms:
@@ -53,7 +54,7 @@ def acquire(
         transition = Transition.HALF_OPENED
     half_open = record.shown.state is State.HALF_OPEN
     if may_probe and half_open and record.probes.get(permit_id, 0) > now_ms:
-        return record, _permitted(record, Reporting.ALL)
+        return record, _permitted(record, now_ms, Reporting.ALL)
     refused = refusal(view(record, now_ms), limits, may_probe=may_probe) or _held_back(
         record, permit_id, limits, now_ms
     )
@@ -62,11 +63,11 @@ def acquire(
     live = {token: deadline for token, deadline in record.probes.items() if deadline > now_ms}
     if may_probe and half_open and len(live) < limits.probe_limit:
         record = changed(replace(record, probes={**live, permit_id: now_ms + limits.lease_ms}))
-        return record, _permitted(record, Reporting.ALL, transition)
+        return record, _permitted(record, now_ms, Reporting.ALL, transition)
     if record.shown.state is not State.CLOSED:
         # Metrics only: what the machine would refuse goes through, and stays out of its counts.
-        return record, _permitted(record, Reporting.NOTHING)
-    return record, _permitted(record, reporting(record.shown, limits))
+        return record, _permitted(record, now_ms, Reporting.NOTHING)
+    return record, _permitted(record, now_ms, reporting(record.shown, limits))
 
 
 def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | None:
@@ -79,7 +80,7 @@ def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | 
     """
     if seen.mode is Mode.FORCED_OPEN:
         # Without an end the mode gives no moment to come back at; the cooldown is as good a pause as any.
-        rest_ms = seen.mode_until_ms - seen.now_ms if seen.mode_until_ms else limits.cooldown_ms
+        rest_ms = _mode_rest_ms(seen, seen.now_ms) or limits.cooldown_ms
         reason = Reason.FORCED_OPEN
     elif seen.mode is not Mode.AUTO:
         return None
@@ -93,19 +94,21 @@ def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | 
         reason = Reason.PROBING
     else:
         return None
-    return Refused(seen.state, seen.generation, seen.mode, reason, rest_ms, seen.last_error)
+    mode_rest_ms = _mode_rest_ms(seen, seen.now_ms)
+    return Refused(seen.state, seen.generation, seen.mode, reason, rest_ms, seen.last_error, mode_rest_ms)
 
 
 def reporting(seen: View, limits: Limits) -> Reporting:
     """Tell which outcomes of a closed circuit's calls change anything."""
-    return Reporting.FAILURES if limits.consecutive and not seen.failures else Reporting.COUNTED
+    return Reporting.FAILURES if limits.consecutive and not seen.run else Reporting.COUNTED
 
 
 def ramp_rest_ms(seen: View, limits: Limits) -> int:
     """Tell for how much longer a circuit lets only a part of the traffic through."""
     if seen.state is not State.CLOSED or seen.mode is not Mode.AUTO or not seen.closed_at_ms:
         return 0
-    return max(0, seen.closed_at_ms + limits.ramp_ms - seen.now_ms)
+    # A clock that was set back since the close makes no ramp longer, and none where there is none.
+    return min(max(0, seen.closed_at_ms + limits.ramp_ms - seen.now_ms), limits.ramp_ms)
 
 
 def report(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
@@ -159,11 +162,10 @@ _NO_MODE: dict[str, Any] = {"mode": Mode.AUTO, "mode_reason": "", "mode_actor": 
 def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
     shown = record.shown
     in_force = limits.with_settings(shown.settings)
-    record, changes, reason = _count(record, told, in_force, now_ms)
-    if in_force.minimum_reporters > 1 and len(record.reporters) < in_force.minimum_reporters:
-        reason = ""
+    record, changes, reason = count(record, told, in_force, now_ms)
     if reason or told.open_for_ms:
-        flapping = shown.closed_at_ms and now_ms - shown.closed_at_ms < in_force.stable_ms
+        # A close that seems to lie in the future, since the clock was set back, is one of just now.
+        flapping = shown.closed_at_ms and max(0, now_ms - shown.closed_at_ms) < in_force.stable_ms
         reopens = shown.reopens + 1 if flapping else 0
         failures = changes.get("failures", record.shown.failures)
         record = opened(
@@ -178,40 +180,6 @@ def _report_closed(record: Record, told: Report, limits: Limits, now_ms: int) ->
     elif changes:
         record = changed(record, **changes)
     return record, _recorded(record)
-
-
-def _count(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
-    """Count what was told; returns also what changes for everybody to see, and why the circuit should trip, if so."""
-    if (told.outcome is Outcome.FAILURE or told.slow) and told.replica_id:
-        record = replace(record, reporters={**record.reporters, told.replica_id: now_ms})
-    return (_count_run if limits.consecutive else _count_rate)(record, told, limits, now_ms)
-
-
-def _count_run(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
-    failures = record.shown.failures
-    if told.outcome is Outcome.SUCCESS:
-        if not failures:
-            return record, {}, ""
-        return replace(record, counted={}, window={}, reporters={}), {"failures": 0}, ""
-    if told.permit_id in record.counted:
-        return record, {}, ""
-    failures += 1
-    if failures < limits.consecutive:
-        # No more ids than a run may be long: beyond that the circuit waits for more reporters, not for more failures.
-        record = replace(record, counted={**record.counted, told.permit_id: now_ms})
-    reason = f"{failures} consecutive failures" if failures >= limits.consecutive else ""
-    return record, {"failures": failures, "last_error": told.error}, reason
-
-
-def _count_rate(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, dict[str, Any], str]:
-    window, sums = _window.count(record.window, told, limits.window_ms, now_ms)
-    recent = {who: at_ms for who, at_ms in record.reporters.items() if at_ms > now_ms - limits.window_ms}
-    # Counts change with every report, so they are neither a revision nor a message: nobody's answer depends on them.
-    shown = record.shown._replace(calls=sums.calls, failures=sums.failures, slow_calls=sums.slow)
-    if told.outcome is Outcome.FAILURE:
-        shown = shown._replace(last_error=told.error)
-    record = replace(record, shown=shown, counted={}, window=window, reporters=recent)
-    return record, {}, _window.verdict(sums, limits)
 
 
 def _report_probe(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
@@ -238,17 +206,9 @@ def _held_back(record: Record, permit_id: str, limits: Limits, now_ms: int) -> R
     if not rest_ms:
         return None
     share = max((limits.ramp_ms - rest_ms) / limits.ramp_ms, _RAMP_BEGINS_AT)
-    if _drawn(permit_id) < 1000 * share:
+    if drawn(permit_id) < 1000 * share:
         return None
     return Refused(shown.state, shown.generation, shown.mode, Reason.RAMPING, rest_ms, shown.last_error)
-
-
-def _drawn(permit_id: str) -> int:
-    """Draw a number below 1000 for a permit, the same one wherever it is drawn."""
-    number = 0
-    for byte in permit_id.encode():
-        number = (number * 31 + byte) % 1_000_003
-    return number * 7919 % 1000
 
 
 def _created(record: Record, limits: Limits | None, now_ms: int) -> Record:
@@ -262,9 +222,11 @@ def _configured(record: Record, limits: Limits, replica_id: str, now_ms: int) ->
     shown = record.shown
     if shown.config == limits.text or now_ms - shown.config_at_ms < _CONFIG_PAUSE_MS:
         return record
-    return noted(
-        record, Transition.CONFIG_CHANGED, replica_id, shown.config, now_ms, config=limits.text, config_at_ms=now_ms
-    )
+    changes = {"config": limits.text, "config_before": shown.config, "config_at_ms": now_ms}
+    if limits.text == shown.config_before:
+        # Where a deploy is stuck, two go on taking turns: one entry says so, a thousand would push the operators' out.
+        return changed(record, **changes)
+    return noted(record, Transition.CONFIG_CHANGED, replica_id, shown.config, now_ms, **changes)
 
 
 def _end_expired_mode(record: Record, now_ms: int) -> Record:
@@ -277,9 +239,15 @@ def _mode_expired(record: Record, now_ms: int) -> bool:
     return 0 < record.shown.mode_until_ms <= now_ms
 
 
-def _permitted(record: Record, what: Reporting, transition: Transition | None = None) -> Permitted:
+def _mode_rest_ms(shown: View, now_ms: int) -> int:
+    """Tell for how much longer an operator's mode holds; 0 when it has no end, or there is none."""
+    return shown.mode_until_ms - now_ms if shown.mode is not Mode.AUTO and shown.mode_until_ms else 0
+
+
+def _permitted(record: Record, now_ms: int, what: Reporting, transition: Transition | None = None) -> Permitted:
     shown = record.shown
-    return Permitted(shown.state, shown.generation, shown.mode, what, transition)
+    rest_ms = _mode_rest_ms(shown, now_ms)
+    return Permitted(shown.state, shown.generation, shown.mode, what, transition, rest_ms)
 
 
 def _recorded(record: Record, transition: Transition | None = None, *, applied: bool = True) -> Recorded:

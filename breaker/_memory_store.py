@@ -73,7 +73,7 @@ class MemoryStore:
         """Nothing to close."""
 
     def _record_of(self, name: str) -> Record:
-        return self._records.get(name, Record())
+        return self._records.get(name) or Record(name=name)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -10,6 +10,9 @@ from breaker import _machine
 from breaker._limits import Limits
 from breaker._types import Mode, Permitted, Reason, Recorded, Refused, Reporting, State, View
 
+# Generation and revision: of two views of a circuit the one with the larger pair is the newer.
+Moment = tuple[int, int]
+
 
 class MirroredCircuit:
     """A copy of a circuit, as fresh as the messages that arrive; it answers only what cannot be wrong by much.
@@ -24,6 +27,7 @@ class MirroredCircuit:
         may_probe: Whether this replica's callers may become probes.
 
     Attributes:
+        newest: What was seen or heard of last; whoever sends a command keeps it until the answer comes.
         permit: What every call gets now, or None when the store has to be asked.
         refused: What every call is refused with while `refusing_seconds` lasts, or None.
     """
@@ -35,8 +39,8 @@ class MirroredCircuit:
         "_later_at",
         "_limits",
         "_may_probe",
-        "_newest",
         "_refused_until",
+        "newest",
         "permit",
         "refused",
     )
@@ -45,7 +49,7 @@ class MirroredCircuit:
         self._limits = limits
         self._may_probe = may_probe
         self._clock = clock
-        self._newest = (0, 0)
+        self.newest: Moment = (0, 0)
         self._fresh = False
         self._later: Permitted | None = None
         self._later_at = 0.0
@@ -58,9 +62,9 @@ class MirroredCircuit:
         if view is None:
             self._forget()
             return True
-        if (view.generation, view.revision) <= self._newest:
+        if (view.generation, view.revision) <= self.newest:
             return False
-        self._newest = (view.generation, view.revision)
+        self.newest = (view.generation, view.revision)
         self._fresh = True
         limits = self._limits.with_settings(view.settings)
         self.permit = self._permit_of(view, limits)
@@ -73,17 +77,30 @@ class MirroredCircuit:
         self._refuse(refused, endless=not view.mode_until_ms)
         return True
 
-    def note(self, reply: Permitted | Refused | Recorded) -> None:
-        """Take what the store answered to this replica; it may be ahead of the messages."""
+    def note(self, reply: Permitted | Refused | Recorded, asked_at: Moment) -> bool:
+        """Take what the store answered to this replica; it may be ahead of the messages, or behind them.
+
+        Args:
+            reply: The answer.
+            asked_at: `newest` as it was when the command was sent.
+
+        Returns:
+            Whether the store has gone back: it knows less than it did when it was asked.
+        """
         if not self._fresh:
-            return
-        if reply.generation > self._newest[0]:
+            return False
+        if reply.generation > self.newest[0]:
             # Whatever belongs to an earlier generation and is still on its way is out of date; the view of this one
             # is on its way too.
-            self._newest = (reply.generation, 0)
+            self.newest = (reply.generation, 0)
             self.permit = self._later = self.refused = None
+        elif self.newest != asked_at:
+            return False  # A message has overtaken the answer, which may be older.
+        elif reply.generation < self.newest[0]:
+            return True
         if isinstance(reply, Refused) and reply.reason is not Reason.RAMPING:
             self._refuse(reply, endless=False)
+        return False
 
     def refusing_seconds(self) -> float:
         """Return for how many seconds more every call is refused, 0 when none is; brings `permit` up to date."""
@@ -114,5 +131,5 @@ class MirroredCircuit:
 
     def _forget(self) -> None:
         self.permit = self._later = self.refused = None
-        self._newest = (0, 0)
+        self.newest = (0, 0)
         self._fresh = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from breaker._circuit import Call
+from breaker._call import Call
 from breaker._judge import Judge, Verdict
 from breaker._link import Link
 from breaker._types import State

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from breaker._draw import drawn
 from breaker._limits import Limits
 from breaker._types import LogEntry, Outcome, Report, State, Transition, View
 from breaker._window import Window
@@ -20,14 +21,16 @@ class Record:
     """Everything that is known of a circuit. Generation 0 means that nothing was ever asked of it.
 
     Attributes:
+        name: The circuit's; empty in a replica's own layer, where only the jitter misses it.
         shown: What everybody may see, without what only the clock tells.
         probes: Probe token → lease deadline.
-        counted: Permit id of a failure counted in a row → when.
+        counted: Permit id of a failure in a row → when.
         window: What a rate counts.
         reporters: Replica → its last failure that was counted.
         events: The newest entries of the events stream, oldest first.
     """
 
+    name: str = ""
     shown: View = field(default_factory=View)
     probes: Mapping[str, int] = field(default_factory=dict)
     counted: Mapping[str, int] = field(default_factory=dict)
@@ -40,11 +43,12 @@ def opened(
     record: Record, kind: Transition, told: Report, limits: Limits, now_ms: int, *, reason: str, **also: Any
 ) -> Record:
     """Open the circuit, for as long as the dependency said or the configuration has it."""
-    in_force, generation = limits.with_settings(record.shown.settings), next_generation(record, now_ms)
+    shown = record.shown
+    in_force, generation = limits.with_settings(shown.settings), next_generation(record, now_ms)
     if told.open_for_ms:
         reason, cooldown_ms = "rate limited", min(told.open_for_ms, in_force.max_cooldown_ms)
     else:
-        cooldown_ms = _cooldown_ms(in_force, also["reopens"], generation)
+        cooldown_ms = _cooldown_ms(record.name, in_force, also["reopens"], generation)
     return noted(
         _without_calls(record),
         kind,
@@ -58,27 +62,28 @@ def opened(
         retry_at_ms=now_ms + cooldown_ms,
         trip_reason=reason,
         # A success may be the call that completes a rate's minimum.
-        last_error=told.error if told.outcome is Outcome.FAILURE else record.shown.last_error,
+        last_error=told.error if told.outcome is Outcome.FAILURE else shown.last_error,
         tripped_by=told.replica_id,
+        run=0,
         outlier="",
         config=limits.text,
+        config_before=shown.config if shown.config != limits.text else shown.config_before,
         config_at_ms=now_ms,
         probe_successes=0,
         **also,
     )
 
 
-def _cooldown_ms(limits: Limits, reopens: int, generation: int) -> int:
+def _cooldown_ms(name: str, limits: Limits, reopens: int, generation: int) -> int:
     """Return how long to stay open: as configured at first, and longer with each reopening."""
-    if not reopens or limits.multiplier == 1:
-        return limits.cooldown_ms
-    # The exponent is bounded only to keep the power finite; the maximum cuts it long before.
-    grown_ms = min(
-        limits.cooldown_ms * limits.multiplier ** min(reopens, 64), max(limits.cooldown_ms, limits.max_cooldown_ms)
-    )
-    # Drawn from the generation, a moment in milliseconds: as good as chance, and the same wherever it is drawn.
-    chance = generation % 1_000_003 * 7919 % 1000 / 1000
-    return int(grown_ms * (1 + limits.jitter_percent / 100 * chance))
+    cooldown_ms: float = limits.cooldown_ms
+    if reopens and limits.multiplier > 1:
+        # The exponent is bounded only to keep the power finite; the maximum cuts it long before.
+        grown_ms = cooldown_ms * limits.multiplier ** min(reopens, 64)
+        cooldown_ms = min(grown_ms, max(cooldown_ms, limits.max_cooldown_ms))
+    # Drawn from the name and from the generation, a moment in milliseconds: circuits that trip together do not probe in
+    # step.
+    return int(cooldown_ms * (1 + limits.jitter_percent / 100 * (drawn(f"{name} {generation}") / 1000)))
 
 
 def closed(record: Record, kind: Transition, by: str, reason: str, now_ms: int, **also: Any) -> Record:
@@ -92,6 +97,7 @@ def closed(record: Record, kind: Transition, by: str, reason: str, now_ms: int, 
         state=State.CLOSED,
         generation=next_generation(record, now_ms),
         failures=0,
+        run=0,
         calls=0,
         slow_calls=0,
         opened_at="",

@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 from breaker import _wire
+from breaker._errors import ScriptError, StoreUnavailableError
 from breaker._subscription import Subscription
 from breaker._topology import Client, Subscriptions
-from breaker._types import View
+from breaker._types import Mode, View
 
 _log = logging.getLogger("breaker")
 
 _PAUSE_SECONDS = 1.0
 
-# How often each circuit of a Cluster is read again: its nodes pass messages on without acknowledgement.
+# How often a circuit is read again of which a change may go unnoticed.
 _REREAD_SECONDS = 10.0
 
 # A replica with thousands of circuits reads them all when it connects; more at a time would only wait for each other.
@@ -30,13 +32,12 @@ class RedisFeed:
     One connection carries the messages of all circuits. It is asked for a sign of life once in a heartbeat; when none
     comes within the store's timeout, or the connection breaks, every follower is told that its view is no longer kept
     fresh. So a view is stale by the time that a message takes, or, when a connection dies silently, by at most the
-    heartbeat and the timeout. The nodes of a Cluster may lose a message, so there each circuit is also read every ten
-    seconds.
+    heartbeat and the timeout. Where a change may send no message, each circuit is also read every ten seconds.
 
     Args:
         client: The client whose server publishes.
         snapshot: Reads a circuit.
-        recover: Called at each sign of life; finds out whether a store that counts as away is back.
+        recover: Called once in a heartbeat; finds out whether a store that counts as away is back.
         timeout_seconds: How long the server may take to answer.
         heartbeat_seconds: How often it is asked for a sign of life.
     """
@@ -59,25 +60,40 @@ class RedisFeed:
         self._names: dict[str, str] = {}
         self._newly_followed: set[str] = set()
         self._new = asyncio.Event()
-        # Channels of which there was no message yet since they were subscribed to.
-        self._unheard: set[str] = set()
+        # Channels whose followers have not heard what is there now, neither by a message nor by a read.
+        self._untold: set[str] = set()
+        self._in_a_mode: set[str] = set()
+        # Channels whose circuits have to be read.
+        self._unread: asyncio.Queue[str] = asyncio.Queue()
+        self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
 
     def follow(self, channel: str, name: str, see: Callable[[View | None], None]) -> None:
-        """Tell a follower of every view of a circuit from now on, and of None when they stop arriving."""
+        """Tell a follower of every view of a circuit from now on, and of None when they stop arriving.
+
+        Whoever follows already is told what is there now.
+        """
         self._names[channel] = name
-        self._followers.setdefault(channel, []).append(see)
+        followers = self._followers.setdefault(channel, [])
+        if see not in followers:
+            followers.append(see)
         self._newly_followed.add(channel)
         self._new.set()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            # Not in the context of the call that was the first: its trace has no part in this.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+
+    def reconnect(self) -> None:
+        """Give the connection up for a new one: it leads to a server that is not the right one any more."""
+        if self._subscription is not None:
+            self._subscription.connection_lost(ConnectionError("the server is not the primary any more"))
 
     async def aclose(self) -> None:
         """Stop, and tell every follower."""
-        if self._task is not None:
+        # In an event loop that has ended it never comes to an end.
+        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         # A cancellation that meets the task group while it gives up is lost in CPython 3.11 and 3.12: it is looked for.
@@ -97,29 +113,29 @@ class RedisFeed:
     async def _listen(self) -> None:
         async with asyncio.timeout(self._timeout_seconds):
             connection = await self._subscriptions.open()
+        self._unread = asyncio.Queue()
         try:
             async with asyncio.TaskGroup() as tasks:
-                reads = asyncio.Semaphore(_READS_AT_ONCE)
-
-                def hear(reply: list[Any]) -> None:
-                    kind, channel = reply[:2]
-                    if kind == "message":
-                        self._unheard.discard(channel)
-                        self._tell(channel, _wire.told(reply[2]))
-                    elif kind == "subscribe":
-                        self._unheard.add(channel)
-                        tasks.create_task(self._begin(channel, reads))
-
-                subscription = Subscription(connection, hear)
+                subscription = self._subscription = Subscription(connection, self._hear)
                 self._newly_followed.update(self._followers)
                 self._new.set()
                 tasks.create_task(self._follow_new(subscription))
                 tasks.create_task(self._watch(subscription))
-                if self._subscriptions.may_lose:
-                    tasks.create_task(self._reread())
+                # By itself: it waits for each part of a store that is away, and nothing else may wait for that.
+                tasks.create_task(self._keep_recovering())
+                tasks.create_task(self._reread())
+                for _ in range(_READS_AT_ONCE):
+                    tasks.create_task(self._read())
                 await subscription.until_lost()
         finally:
+            self._subscription = None
             await connection.disconnect(nowait=True)
+
+    def _hear(self, reply: list[Any]) -> None:
+        kind, channel = reply[:2]
+        if kind == "subscribe" or (kind == "message" and not self._take(channel, reply[2])):
+            self._untold.add(channel)
+            self._unread.put_nowait(channel)
 
     async def _follow_new(self, subscription: Subscription) -> None:
         """Subscribe to what is newly followed; where that is so already, the circuit is only read again."""
@@ -139,33 +155,69 @@ class RedisFeed:
             await asyncio.sleep(self._timeout_seconds)
             if not subscription.heard:
                 raise ConnectionError("the subscription gave no sign of life")
-            await self._recover()
 
-    async def _begin(self, channel: str, reads: asyncio.Semaphore) -> None:
-        """Read a circuit whose messages arrive from now on, unless one has told all of it."""
-        while channel in self._unheard:
-            async with reads:
-                view = await self._snapshot(self._names[channel])
-            if view is not None:
-                self._tell(channel, view)
-                return
-            # Nothing is there yet, and the message of its creation may get lost between the nodes of a young Cluster.
+    async def _keep_recovering(self) -> None:
+        while True:
+            await self._recover()
             await asyncio.sleep(self._heartbeat_seconds)
 
+    async def _read(self) -> None:
+        """Read circuits whose messages arrive from now on, unless one has told all there is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            channel = await self._unread.get()
+            view = None
+            if channel in self._untold:
+                # What is wrong with one circuit takes nothing from the others.
+                with contextlib.suppress(StoreUnavailableError):
+                    view = await self._snapshot(self._names[channel])
+            if channel in self._untold:
+                if view is None:
+                    # Nothing is there yet, and a young Cluster's nodes may lose the message of its creation.
+                    loop.call_later(self._heartbeat_seconds, self._unread.put_nowait, channel)
+                else:
+                    self._untold.discard(channel)
+                    self._tell(channel, view)
+            self._unread.task_done()
+
     async def _reread(self) -> None:
-        """Bound how old a copy can become where a message may be lost unnoticed."""
+        """Bound how old a copy can become where nothing else does.
+
+        A message may be lost between the nodes of a Cluster; and a circuit that was deleted in an operator's mode sends
+        none, while calls that the mode lets through or refuses never ask.
+        """
         while True:
             await asyncio.sleep(_REREAD_SECONDS)
-            for channel in [*self._followers]:
-                self._unheard.add(channel)
-                view = await self._snapshot(self._names[channel])
+            for channel in [*self._followers] if self._subscriptions.may_lose else [*self._in_a_mode]:
+                self._untold.add(channel)
+                try:
+                    view = await self._snapshot(self._names[channel])
+                except StoreUnavailableError:
+                    continue
                 # What a message told meanwhile is newer. Otherwise this counts even if it looks older: a failover may
                 # have rolled the circuit back, behind a connection that did not break.
-                if channel in self._unheard:
+                if channel in self._untold:
+                    self._untold.discard(channel)
                     self._tell(channel, None)
                     self._tell(channel, view)
 
+    def _take(self, channel: str, message: str) -> bool:
+        """Tell of a message; False when it cannot be read, so that the circuit has to be."""
+        self._untold.discard(channel)
+        try:
+            view = _wire.told(message)
+        except ScriptError as error:
+            _log.debug("a message cannot be read: %s", error)
+            self._tell(channel, None)
+            return False
+        self._tell(channel, view)
+        return True
+
     def _tell(self, channel: str, view: View | None) -> None:
         """Tell every follower; one that knows this view already passes it over."""
+        if view is None or view.mode is Mode.AUTO:
+            self._in_a_mode.discard(channel)
+        else:
+            self._in_a_mode.add(channel)
         for see in self._followers[channel]:
             see(view)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Self
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.asyncio import RedisCluster
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from breaker import _wire
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
@@ -15,7 +17,7 @@ from breaker._limits import Limits
 from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script
 from breaker._store_guard import StoreGuard
-from breaker._topology import Client, close, connect, parse
+from breaker._topology import Client, close, connect, drop_idle_connections, parse
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
 
 # Scripts take microseconds, so a few connections carry thousands of calls a second, and the first burst after a start
@@ -95,7 +97,7 @@ class RedisStore:
     @property
     def degraded(self) -> bool:
         """True from the first call that Redis failed to answer until the first that it answers again."""
-        return self._guard.degraded
+        return bool(self._guard.away)
 
     async def acquire(
         self, name: str, permit_id: str, limits: Limits, replica_id: str, *, may_probe: bool = True
@@ -107,11 +109,11 @@ class RedisStore:
     async def record(self, name: str, report: Report, limits: Limits) -> Recorded:
         """Settle permits; one round trip, never repeated."""
         arguments = _wire.record_arguments(report, limits)
-        return _wire.recorded(await self._run(self._scripts.record, self._keys.of(name), arguments))
+        return _wire.recorded(await self._run(name, self._scripts.record, self._keys.of(name), arguments))
 
     async def snapshot(self, name: str) -> View | None:
         """Read a circuit; one round trip, no write."""
-        return _wire.shown(await self._run(self._scripts.snapshot, self._keys.of(name)[:2], ()))
+        return _wire.shown(await self._run(name, self._scripts.snapshot, self._keys.of(name)[:2], (), reads=True))
 
     async def control(self, name: str, action: Override | Adjust) -> View:
         """Carry out an operator's action and return the circuit as it is afterwards; one round trip.
@@ -128,7 +130,9 @@ class RedisStore:
     async def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
-        entries: Any = await self._guard.run(lambda: self._client.xrevrange(events, count=limit))
+        entries: Any = await self._guard.run(
+            lambda: self._client.xrevrange(events, count=limit), self._part_of(name), reads=True
+        )
         return _wire.logged(entries)
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
@@ -140,7 +144,7 @@ class RedisStore:
 
     async def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
-        members = await self._guard.run(lambda: self._client.smembers(self._keys.registry))
+        members = await self._guard.run(lambda: self._client.smembers(self._keys.registry), reads=True)
         return sorted(_wire.text(member) for member in members)
 
     async def aclose(self) -> None:
@@ -151,11 +155,21 @@ class RedisStore:
 
     async def _recover(self) -> None:
         """Find out whether Redis is back, where healthy circuits with fresh copies would never ask it anything."""
-        if self._guard.degraded and self._registered:
-            # A write that changes nothing, so that a server that can be read but not written to stays away.
-            name = next(iter(self._registered))
+        name = next(iter(self._registered), "")
+        for part in self._guard.away if name else ():
             with contextlib.suppress(StoreUnavailableError):
-                await self._guard.run(lambda: self._client.sadd(self._keys.registry, name))
+                await self._guard.run(functools.partial(self._change_nothing, part, name), part)
+
+    async def _change_nothing(self, part: str, name: str) -> None:
+        # A write, so that a server that can be read but not written to stays away.
+        if part:
+            await self._client.zadd(self._keys.of(part).probes, {"": 0}, xx=True)
+        else:
+            await self._client.sadd(self._keys.registry, name)
+
+    def _part_of(self, name: str) -> str:
+        """Name what a circuit is away with: the whole server, or in a Cluster, whose nodes fail alone, only itself."""
+        return name if isinstance(self._client, RedisCluster) else ""
 
     async def _run_registered(self, name: str, script: Script, arguments: _wire.Arguments) -> list[Any]:
         """Run a script that may create the record, whose reply ends with whether it did."""
@@ -172,10 +186,12 @@ class RedisStore:
                 await self._client.sadd(self._keys.registry, name)
             return reply
 
-        return await self._guard.run(register_and_evaluate)
+        return await self._guard.run(register_and_evaluate, self._part_of(name))
 
-    async def _run(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> list[Any]:
-        return await self._guard.run(lambda: self._evaluate(script, keys, arguments))
+    async def _run(
+        self, name: str, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
+    ) -> list[Any]:
+        return await self._guard.run(lambda: self._evaluate(script, keys, arguments), self._part_of(name), reads=reads)
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
         try:
@@ -184,7 +200,12 @@ class RedisStore:
             except NoScriptError:
                 # The cache was flushed, or a replica that never saw the script was promoted.
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
+        except ReadOnlyError:
+            # The primary has become a replica, and its connections have stayed. A new one may lead to its successor.
+            await drop_idle_connections(self._client)
+            self._feed.reconnect()
+            raise
         except ResponseError as error:
-            if str(error).startswith("BREAKER"):
+            if _wire.concerns_one_circuit(error):
                 raise ScriptError(str(error)) from error
             raise

@@ -34,6 +34,8 @@ class Kind(Enum):
 
 _URL = re.compile(r"(unix|rediss?(\+sentinel|\+cluster)?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _HOST = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::([0-9]{1,5}))?")
+# They come along with a line that was read or copied, and no host, user or path that is meant has them as they are.
+_UNSEEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 _PORTS = {Kind.SERVER: 6379, Kind.SENTINEL: 26379, Kind.CLUSTER: 6379}
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CREDENTIALS = {"username", "password"}
@@ -67,6 +69,10 @@ def parse(url: str) -> Address:
     Raises:
         ConfigError: It says nothing that can work. The message repeats none of it but names of parameters and files.
     """
+    if _UNSEEN.search(url):
+        raise ConfigError(
+            "a Redis URL has no white space and control characters in it, or spells them %20 and the like"
+        )
     parts = _URL.fullmatch(url)
     if parts is None:
         raise ConfigError(
@@ -152,6 +158,12 @@ async def close(client: Client) -> None:
         await client.nodes_manager.aclose("startup_nodes")
     elif isinstance(client.connection_pool, SentinelConnectionPool):
         await client.connection_pool.sentinel_manager.aclose()
+
+
+async def drop_idle_connections(client: Client) -> None:
+    """Close what is not in use, so that the next command connects anew; a Cluster's client finds its way by itself."""
+    if not isinstance(client, RedisCluster):
+        await client.connection_pool.disconnect(inuse_connections=False)
 
 
 class _Sentinels(Sentinel):

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from breaker._text import cleaned
+
+# Ten years. What lasts longer is a mistake, and soon no number that a clock or a store can hold.
+MOST_SECONDS = 10 * 365 * 24 * 3600
+
 
 class State(StrEnum):
     """The state of a circuit."""
@@ -97,7 +102,7 @@ class OpenFor:
     """A failure that says itself how long to stay away, such as a 429 with `Retry-After`; opens the circuit at once.
 
     Attributes:
-        seconds: How long; above 0. `max_cooldown_seconds` is the most that is believed.
+        seconds: How long; above 0, and cut to ten years. `max_cooldown_seconds` is the most that is believed.
 
     Raises:
         ValueError: That is no time; a classifier that raises it has its call counted as a failure.
@@ -108,6 +113,7 @@ class OpenFor:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds > 0):
             raise ValueError("OpenFor.seconds must be above 0 and finite")
+        object.__setattr__(self, "seconds", min(self.seconds, MOST_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class Permitted:
         mode: The operator's mode in force.
         reporting: Which outcomes are to be reported.
         transition: `HALF_OPENED` for the call that found the cooldown over.
+        mode_rest_ms: For how much longer the mode holds; 0 when it has no end, and in `AUTO`.
     """
 
     state: State
@@ -127,6 +134,7 @@ class Permitted:
     mode: Mode
     reporting: Reporting
     transition: Transition | None = None
+    mode_rest_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,7 @@ class Refused:
         reason: Why.
         retry_after_ms: When asking again makes sense: the rest of the cooldown, of a lease, of the ramp or of the mode.
         last_error: The class of the last failure that was counted.
+        mode_rest_ms: For how much longer the mode holds; 0 when it has no end, and in `AUTO`.
     """
 
     state: State
@@ -148,6 +157,7 @@ class Refused:
     reason: Reason
     retry_after_ms: int
     last_error: str
+    mode_rest_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +215,14 @@ class Override:
     """An operator's word over the machine.
 
     Attributes:
-        mode: The mode to set, or None to reset the circuit (closed, nothing counted, mode `AUTO`; settings stay).
-        reason: Why, for whoever reads the record later.
-        actor: Who.
-        duration_ms: How long the mode holds, 0 or more; zero means until it is changed.
+        mode: The mode to set, as such or as its word, or None to reset the circuit (closed, nothing counted, mode
+            `AUTO`; settings stay).
+        reason: Why, for whoever reads the record later; 500 characters of it are kept.
+        actor: Who; likewise.
+        duration_ms: How long the mode holds, a whole number from 0 to ten years; zero means until it is changed.
 
     Raises:
-        ValueError: The duration is below zero.
+        ValueError: There is no such mode, or the duration makes no sense.
     """
 
     mode: Mode | None
@@ -220,8 +231,15 @@ class Override:
     duration_ms: int = 0
 
     def __post_init__(self) -> None:
-        if self.duration_ms < 0:
-            raise ValueError("Override.duration_ms must be 0 or more")
+        if self.mode not in (None, *Mode):
+            raise ValueError(f"Override.mode must be None or one of {', '.join(Mode)}")
+        most_ms = 1000 * MOST_SECONDS
+        duration_ms: object = self.duration_ms
+        if not isinstance(duration_ms, (int, float)) or not 0 <= duration_ms <= most_ms or duration_ms % 1:
+            raise ValueError(f"Override.duration_ms must be a whole number from 0 to {most_ms} (ten years)")
+        _clean_words(self)
+        object.__setattr__(self, "mode", None if self.mode is None else Mode(self.mode))
+        object.__setattr__(self, "duration_ms", int(self.duration_ms))
 
     @property
     def action(self) -> str:
@@ -238,13 +256,26 @@ class Adjust:
             `consecutive`, `window_ms`, `minimum_calls`, `failure_percent`, `slow_percent`, `minimum_reporters`,
             `cooldown_ms`, `max_cooldown_ms`, `multiplier`, `jitter_percent`, `stable_ms`, `probe_limit`,
             `probe_successes` and `ramp_ms`; the ranges are those of the configuration, in milliseconds and percent.
-        reason: Why.
-        actor: Who.
+        reason: Why; 500 characters of it are kept.
+        actor: Who; likewise.
     """
 
     settings: Mapping[str, float | None]
     reason: str
     actor: str
+
+    def __post_init__(self) -> None:
+        _clean_words(self)
+
+
+# Of an operator's words. Every replica gets them with each message.
+_MOST_CHARACTERS = 500
+
+
+def _clean_words(action: Override | Adjust) -> None:
+    """Keep of an operator's words what can be kept."""
+    for name in ("reason", "actor"):
+        object.__setattr__(action, name, cleaned(getattr(action, name), _MOST_CHARACTERS))
 
 
 # Not a dataclass, because every replica makes one of every message: a frozen one of this size costs five times as much.
@@ -255,7 +286,8 @@ class View(NamedTuple):
         state: The circuit's state.
         generation: Its generation.
         revision: Changes with every change in a generation, so that of two views the newer one can be told.
-        failures: Failures in a row, or in the window as of the last report.
+        failures: Failures in a row, or in the window, as the last report counted them.
+        run: Failures in a row, as replicas with `Consecutive` count them beside others; a success ends them.
         calls: Calls in the window as of the last report; a rate counts them, `Consecutive` does not.
         slow_calls: Slow calls likewise.
         opened_at: When the circuit opened, as text (UTC); empty while it is closed.
@@ -274,7 +306,8 @@ class View(NamedTuple):
         mode_until_ms: When it ends by itself; zero when it does not.
         settings: What an operator changed of the thresholds, as text.
         config: The configuration of the replica that brought one last, as text.
-        config_at_ms: When it did.
+        config_before: The one before that, as text; while a deploy is under way the two take turns.
+        config_at_ms: When the last one came.
         now_ms: The store's clock when the view was taken; every moment here is on that clock.
         probes_out: Probes whose lease has not lapsed.
         probe_until_ms: When the first of those leases lapses; zero when there is none.
@@ -285,6 +318,7 @@ class View(NamedTuple):
     generation: int = 0
     revision: int = 0
     failures: int = 0
+    run: int = 0
     calls: int = 0
     slow_calls: int = 0
     opened_at: str = ""
@@ -303,6 +337,7 @@ class View(NamedTuple):
     mode_until_ms: int = 0
     settings: str = ""
     config: str = ""
+    config_before: str = ""
     config_at_ms: int = 0
     now_ms: int = 0
     probes_out: int = 0
@@ -312,6 +347,8 @@ class View(NamedTuple):
     @property
     def retry_after_seconds(self) -> float:
         """How long until the circuit may let a call through by itself; 0 when it may now, or when nobody can tell."""
+        if self.mode in {Mode.FORCED_CLOSED, Mode.METRICS_ONLY}:
+            return 0.0
         if self.mode is Mode.FORCED_OPEN:
             until_ms = self.mode_until_ms
         elif self.state is State.OPEN:

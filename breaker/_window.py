@@ -25,21 +25,41 @@ class Counts(NamedTuple):
         return Counts(self.calls + other.calls, self.failures + other.failures, self.slow + other.slow)
 
 
-Window = Mapping[int, Counts]  # when a bucket began, ms → what it holds
+class Bucket(NamedTuple):
+    """When a bucket began, and how much time it holds, in ms; that tells how far back whoever wrote it looks."""
+
+    began_ms: int
+    width_ms: int
+
+
+Window = Mapping[Bucket, Counts]
 
 
 def count(window: Window, told: Report, window_ms: int, now_ms: int) -> tuple[Window, Counts]:
-    """Count what was told in the bucket of now, forget what is out of the window, and add up what is in it."""
-    # A bucket is named by its moment, not by a number, so that replicas whose windows differ, as during a rolling
-    # deploy, can read each other's.
-    bucket_ms = window_ms // BUCKETS
-    current = now_ms - now_ms % bucket_ms
-    live = {began: counts for began, counts in window.items() if current - bucket_ms * BUCKETS < began <= now_ms}
-    live[current] = live.get(current, Counts()).plus(Counts(told.calls, told.failures, told.slow))
+    """Count what was told in the bucket of now, and add up what lies in the window, whoever told of it."""
+    width_ms = window_ms // BUCKETS
+    current = Bucket(now_ms - now_ms % width_ms, width_ms)
+    counted = Counts(told.calls, told.failures, told.slow)
+    after = {**swept(window, now_ms), current: window.get(current, Counts()).plus(counted)}
     sums = Counts()
-    for counts in live.values():
-        sums = sums.plus(counts)
-    return live, sums
+    for bucket, counts in after.items():
+        if _in_window(bucket.began_ms, width_ms, now_ms):
+            sums = sums.plus(counts)
+    return after, sums
+
+
+def swept(window: Window, now_ms: int) -> Window:
+    """Forget each bucket that is out of the window of whoever wrote it.
+
+    Replicas with windows of several lengths may share a circuit, as during a rolling deploy: a short one must not take
+    away what a long one counts.
+    """
+    return {bucket: counts for bucket, counts in window.items() if _in_window(*bucket, now_ms)}
+
+
+def _in_window(began_ms: int, width_ms: int, now_ms: int) -> bool:
+    """Tell whether a bucket lies in the window that ends now and is ten times as long as that width."""
+    return now_ms - now_ms % width_ms - width_ms * BUCKETS < began_ms <= now_ms
 
 
 def verdict(sums: Counts, limits: Limits) -> str:

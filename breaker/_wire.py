@@ -124,61 +124,86 @@ def control_arguments(action: Override | Adjust) -> Arguments:
 
 
 def acquired(reply: Sequence[Any]) -> Permitted | Refused:
-    """Read the reply of `acquire.lua`."""
+    """Read the reply of `acquire.lua`.
+
+    Raises:
+        ScriptError: It is not understood, as by each of the readers below.
+    """
     # On the path of every strict call, so the words are looked up rather than made: an enumeration's call costs more.
-    match _texts(reply):
-        case ["permitted", state, generation, mode, reporting, transition, _]:
-            moved = Transition(transition) if transition else None
-            return Permitted(_STATES[state], generation, _MODES[mode], _REPORTING[reporting], moved)
-        case ["refused", state, generation, mode, reason, retry_after_ms, last_error, _]:
-            return Refused(State(state), generation, Mode(mode), Reason(reason), retry_after_ms, last_error)
-        case other:
-            raise _not_understood("acquire", other)
+    try:
+        match _texts(reply):
+            case ["permitted", state, generation, mode, mode_rest_ms, reporting, transition, _]:
+                moved = Transition(transition) if transition else None
+                return Permitted(_STATES[state], generation, _MODES[mode], _REPORTING[reporting], moved, mode_rest_ms)
+            case ["refused", state, generation, mode, mode_rest_ms, reason, retry_after_ms, last_error, _]:
+                return Refused(
+                    State(state), generation, Mode(mode), Reason(reason), retry_after_ms, last_error, mode_rest_ms
+                )
+    except _UNREADABLE as error:
+        raise _not_understood("acquire answered", reply) from error
+    raise _not_understood("acquire answered", reply)
 
 
 def recorded(reply: Sequence[Any]) -> Recorded:
     """Read the reply of `record.lua`."""
-    match _texts(reply):
-        case [("recorded" | "stale") as word, state, generation, failures, transition]:
-            moved = Transition(transition) if transition else None
-            return Recorded(word == "recorded", State(state), generation, failures, moved)
-        case other:
-            raise _not_understood("record", other)
+    try:
+        match _texts(reply):
+            case [("recorded" | "stale") as word, state, generation, failures, transition]:
+                moved = Transition(transition) if transition else None
+                return Recorded(word == "recorded", State(state), generation, failures, moved)
+    except _UNREADABLE as error:
+        raise _not_understood("record answered", reply) from error
+    raise _not_understood("record answered", reply)
 
 
 def shown(reply: Sequence[Any]) -> View | None:
     """Read the reply of `snapshot.lua` or `control.lua`."""
-    match _texts(reply):
-        case ["absent"]:
-            return None
-        case ["view", *fields]:
-            # What `control` adds, whether it created the record, has no partner and falls off here.
-            return view_of(dict(zip(fields[::2], fields[1::2], strict=False)))
-        case other:
-            raise _not_understood("a read", other)
+    try:
+        match _texts(reply):
+            case ["absent"]:
+                return None
+            case ["view", *fields]:
+                # What `control` adds, whether it created the record, has no partner and falls off here.
+                return view_of(dict(zip(fields[::2], fields[1::2], strict=False)))
+    except _UNREADABLE as error:
+        raise _not_understood("a read was answered", reply) from error
+    raise _not_understood("a read was answered", reply)
 
 
 def logged(entries: Iterable[tuple[Any, Mapping[Any, Any]]]) -> list[LogEntry]:
     """Read entries of an events stream."""
-    read = ({text(field): text(value) for field, value in fields.items()} for _, fields in entries)
-    return [
-        LogEntry(
-            kind=Transition(entry["event"]),
-            state=State(entry["state"]),
-            generation=int(entry["generation"]),
-            mode=Mode(entry["mode"]),
-            by=entry["by"],
-            reason=entry["reason"],
-            at_ms=int(entry["at_ms"]),
-        )
-        for entry in read
-    ]
+    entries = list(entries)
+    try:
+        read = [{text(field): text(value) for field, value in fields.items()} for _, fields in entries]
+        return [
+            LogEntry(
+                kind=Transition(entry["event"]),
+                state=State(entry["state"]),
+                generation=int(entry["generation"]),
+                mode=Mode(entry["mode"]),
+                by=entry["by"],
+                reason=entry["reason"],
+                at_ms=int(entry["at_ms"]),
+            )
+            for entry in read
+        ]
+    except _UNREADABLE as error:
+        raise _not_understood("the events told", entries) from error
 
 
 def told(message: str) -> View:
     """Read a message."""
-    fields, _ = _decode(message)
-    return view_of(fields)
+    try:
+        fields, _ = _decode(message)
+        return view_of(fields)
+    except _UNREADABLE as error:
+        raise _not_understood("a message told", message) from error
+
+
+def concerns_one_circuit(error: Exception) -> bool:
+    """Tell whether what a server refuses is the fault of one circuit's keys or of a script, and not of the server."""
+    text = str(error)
+    return text.startswith(("BREAKER", "WRONGTYPE")) or "user_script" in text
 
 
 def view_of(fields: Mapping[str, str]) -> View:
@@ -197,6 +222,9 @@ def text(part: Any) -> Any:
     return part.decode() if isinstance(part, bytes) else part
 
 
+# What reading comes to where a word is unknown, something lacks, or all of it is of another kind.
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_MOST_REPEATED = 500
 _STATES: dict[str, State] = {state: state for state in State}
 _MODES: dict[str, Mode] = {mode: mode for mode in Mode}
 _REPORTING: dict[str, Reporting] = {reporting: reporting for reporting in Reporting}
@@ -214,5 +242,5 @@ def _texts(reply: Sequence[Any]) -> list[Any]:
     return [part.decode() if isinstance(part, bytes) else part for part in reply]
 
 
-def _not_understood(script: str, reply: object) -> ScriptError:
-    return ScriptError(f"{script} answered {reply!r}")
+def _not_understood(what: str, said: object) -> ScriptError:
+    return ScriptError(f"{what} {said!r:.{_MOST_REPEATED}}")

@@ -7,7 +7,8 @@
     async def order() -> None:
         await warehouse.call(reserve)
 
-Needs the extra `fastapi`.
+For breakers of `breaker` and of `breaker.sync`. While Redis is away a look is answered by what guards this replica
+meanwhile, and its refusals become 503 like any other. Needs the extra `fastapi`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from math import ceil
 from fastapi import APIRouter, FastAPI, Request, params
 from fastapi.responses import JSONResponse
 
-from breaker import CallNotPermittedError, CallTimeoutError, CircuitBreaker, Status
+from breaker import CallNotPermittedError, CallTimeoutError, CircuitBreaker, Status, sync
 
 
 def install(app: FastAPI) -> None:
@@ -29,6 +30,10 @@ def install(app: FastAPI) -> None:
     breaker's timeout becomes 504. Both bodies are `application/problem+json` (RFC 9457). They name neither the circuit
     nor its last error, which are the operator's business rather than the client's.
 
+    What is raised inside a `StreamingResponse` comes too late: the head of the answer has been sent, so Starlette
+    raises `RuntimeError` and the client sees an answer that breaks off. Refuse before that: by `requires`, or by
+    fetching the first item of a guarded stream before the response is built.
+
     Args:
         app: The application.
     """
@@ -36,7 +41,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CallTimeoutError, _on_timeout)
 
 
-def requires(breaker: CircuitBreaker) -> params.Depends:
+def requires(breaker: CircuitBreaker | sync.CircuitBreaker) -> params.Depends:
     """Return a dependency that refuses a request early while its circuit would refuse the call.
 
     For routes with much to do before the call. It looks and changes nothing: it takes no permit and counts nothing, so
@@ -44,21 +49,21 @@ def requires(breaker: CircuitBreaker) -> params.Depends:
     probe.
 
     Args:
-        breaker: The breaker whose call the request is for.
+        breaker: The breaker whose call the request is for. One of `breaker.sync` is looked at in a thread.
 
     Raises:
         CallNotPermittedError: At the request, if a call would be refused now; `install` makes the answer of it.
     """
+    if isinstance(breaker, sync.CircuitBreaker):
+        return params.Depends(lambda: _raise(breaker.peek()))
 
     async def look() -> None:
-        refusal = await breaker.peek()
-        if refusal is not None:
-            raise refusal
+        _raise(await breaker.peek())
 
     return params.Depends(look)
 
 
-def circuits(breakers: Iterable[CircuitBreaker]) -> APIRouter:
+def circuits(breakers: Iterable[CircuitBreaker | sync.CircuitBreaker]) -> APIRouter:
     """Return a router with `GET /circuits`, which shows what this replica knows of its circuits; it asks nobody.
 
     Args:
@@ -72,6 +77,11 @@ def circuits(breakers: Iterable[CircuitBreaker]) -> APIRouter:
         return [breaker.status for breaker in breakers]
 
     return router
+
+
+def _raise(refusal: CallNotPermittedError | None) -> None:
+    if refusal is not None:
+        raise refusal
 
 
 async def _on_refusal(_: Request, error: Exception) -> JSONResponse:

@@ -1,6 +1,8 @@
 """Shows in traces what circuits did to a request: events and attributes of its span.
 
-Needs the extra `opentelemetry`, which is the API alone: where no SDK makes spans, nothing here does anything.
+For breakers of `breaker` and of `breaker.sync`. While Redis is away events tell what the replica does by itself, with
+`breaker.local` true. Needs the extra `opentelemetry`, which is the API alone: where no SDK makes spans, nothing here
+does anything.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ def add_span_event(event: BreakerEvent) -> None:
     of a background probe, is in no span.
 
     Args:
-        event: What happened; it becomes an event such as `breaker.tripped`.
+        event: What happened; it becomes an event such as `breaker.tripped`, with the attributes `breaker.name`,
+            `breaker.state`, `breaker.generation` and `breaker.local`, a refusal with `breaker.refusal_reason` too.
     """
     span = get_current_span()
     # A report that nobody waited for may arrive when its span has ended.
@@ -37,6 +40,8 @@ def add_span_event(event: BreakerEvent) -> None:
             "breaker.generation": event.generation,
             "breaker.local": event.local,
         }
+        if event.reason is not None:
+            attributes["breaker.refusal_reason"] = event.reason.value
         span.add_event(f"breaker.{event.kind}", attributes)
 
 

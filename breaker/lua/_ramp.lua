@@ -1,21 +1,17 @@
 -- How a circuit that has just closed lets traffic back gradually.
+-- @include _draw
 
 -- A ramp begins with this share of the traffic; from nothing a circuit with few calls would find none let through.
 local RAMP_BEGINS_AT = 0.1
 
--- The same number below 1000 for a permit wherever it is drawn.
-local function drawn(permit_id)
-  local number = 0
-  for index = 1, #permit_id do
-    number = (number * 31 + string.byte(permit_id, index)) % 1000003
-  end
-  return number * 7919 % 1000
-end
-
 -- Returns for how much longer the ramp lasts if it holds this permit back, or nil.
 local function held_back(record, limits, permit_id, now_ms)
-  local rest_ms = record.closed_at_ms > 0 and record.closed_at_ms + limits.ramp_ms - now_ms or 0
-  if rest_ms <= 0 or record.mode ~= 'auto' then
+  if limits.ramp_ms == 0 or record.closed_at_ms == 0 or record.mode ~= 'auto' then
+    return nil
+  end
+  -- A clock that was set back since the close makes no ramp longer.
+  local rest_ms = math.min(record.closed_at_ms + limits.ramp_ms - now_ms, limits.ramp_ms)
+  if rest_ms <= 0 then
     return nil
   end
   local share = math.max((limits.ramp_ms - rest_ms) / limits.ramp_ms, RAMP_BEGINS_AT)

@@ -3,30 +3,27 @@
 
 -- Written at once by a first call, so that redis-cli shows every field from the start.
 local BLANK = {
-  'failures', '0', 'calls', '0', 'slow_calls', '0', 'opened_at', '', 'opened_at_ms', '0', 'retry_at_ms', '0',
-  'reopens', '0', 'closed_at_ms', '0', 'probe_successes', '0', 'trip_reason', '', 'last_error', '', 'tripped_by', '',
-  'outlier', '', 'mode', 'auto', 'mode_reason', '', 'mode_actor', '', 'mode_until_ms', '0', 'settings', '', 'v', '1',
+  state = 'closed', failures = 0, run = 0, calls = 0, slow_calls = 0, opened_at = '', opened_at_ms = 0, retry_at_ms = 0,
+  reopens = 0, closed_at_ms = 0, probe_successes = 0, trip_reason = '', last_error = '', tripped_by = '', outlier = '',
+  mode = 'auto', mode_reason = '', mode_actor = '', mode_until_ms = 0, settings = '',
+  config_before = '', v = 1,
 }
 
 -- Entries kept in the events stream, approximately: months of a healthy circuit, an hour of one that flaps.
 local MAX_EVENTS = 1000
 
-local NUMBERS = { 'generation', 'failures', 'retry_at_ms', 'reopens', 'closed_at_ms', 'probe_successes',
-  'mode_until_ms', 'config_at_ms' }
-local TEXTS = { 'state', 'mode', 'last_error', 'outlier', 'settings', 'config' }
+local TEXTS = { 'last_error', 'outlier', 'settings', 'config', 'config_before' }
 
 local function load(keys)
   local record = {}
   local values = redis.call('HMGET', keys.record, unpack(NUMBERS))
   for index, field in ipairs(NUMBERS) do
-    record[field] = tonumber(values[index]) or 0
+    record[field] = number_in(values[index])
   end
-  values = redis.call('HMGET', keys.record, unpack(TEXTS))
+  values = redis.call('HMGET', keys.record, 'state', 'mode', unpack(TEXTS))
+  record.state, record.mode = state_in(values[1]), mode_in(values[2])
   for index, field in ipairs(TEXTS) do
-    record[field] = values[index] or ''
-  end
-  if record.generation == 0 then
-    record.state, record.mode = 'closed', 'auto'
+    record[field] = values[index + 2] or ''
   end
   return record
 end
@@ -50,40 +47,50 @@ local function expire(keys, record, now_ms, idle_ms)
 end
 
 -- What is empty or zero is left out: every replica reads every message, and most fields are.
-local function publish(keys, now_ms)
-  local fields, message = view(keys.record, keys.probes, now_ms), {}
-  for index = 1, #fields, 2 do
-    local text = fields[index + 1]
-    message[fields[index]] = text ~= '' and text ~= '0' and text or nil
+local function publish(keys, now_ms, changes)
+  local message = {}
+  for field, text in pairs(view(keys, now_ms, changes)) do
+    message[field] = text ~= '' and text ~= '0' and text or nil
   end
   redis.call('PUBLISH', keys.record .. ':changes', cjson.encode(message))
 end
 
--- Writes the changes (field to value), counts the revision up, notes the event if there is one, tells every replica.
+-- Notes the event if there is one, tells every replica, and writes the changes (field to value), with a new revision.
+-- What can fail comes first (something else in the place of the stream, a right that the user lacks), since Redis takes
+-- back nothing of a script that fails.
 local function change(keys, record, changes, now_ms, idle_ms, event)
+  changes.revision = record.revision + 1
   local pairs_to_set = {}
   for field, value in pairs(changes) do
     record[field] = value
     pairs_to_set[#pairs_to_set + 1] = field
     pairs_to_set[#pairs_to_set + 1] = value
   end
-  if next(changes) then
-    redis.call('HSET', keys.record, unpack(pairs_to_set))
-  end
-  redis.call('HINCRBY', keys.record, 'revision', 1)
   if event then
     redis.call('XADD', keys.events, 'MAXLEN', '~', MAX_EVENTS, '*', 'event', event.kind, 'state', record.state,
       'generation', record.generation, 'mode', record.mode, 'by', event.by, 'reason', event.reason, 'at_ms', now_ms)
   end
+  publish(keys, now_ms, changes)
+  if changes.generation then
+    -- What was counted, seen and let out belongs to the generation that ends, or to an earlier life of the circuit.
+    redis.call('DEL', keys.probes, keys.window, keys.reporters)
+  end
+  redis.call('HSET', keys.record, unpack(pairs_to_set))
   expire(keys, record, now_ms, idle_ms)
-  publish(keys, now_ms)
 end
 
+-- Begins a circuit, or begins it anew where only a part of it is left: then an operator's word stays in force.
 local function create(keys, record, config, now_ms, idle_ms)
-  record.generation, record.config = next_generation(record, now_ms), config
-  record.config_at_ms = config ~= '' and now_ms or 0
-  redis.call('HSET', keys.record, 'state', 'closed', 'generation', record.generation, 'revision', 1, 'config', config,
-    'config_at_ms', record.config_at_ms, unpack(BLANK))
-  expire(keys, record, now_ms, idle_ms)
-  publish(keys, now_ms)
+  local changes = { generation = next_generation(record, now_ms), config = config,
+    config_at_ms = config ~= '' and now_ms or 0 }
+  for field, value in pairs(BLANK) do
+    changes[field] = value
+  end
+  changes.settings = record.settings
+  if record.mode ~= 'auto' then
+    local values = redis.call('HMGET', keys.record, 'mode_reason', 'mode_actor')
+    changes.mode, changes.mode_until_ms = record.mode, record.mode_until_ms
+    changes.mode_reason, changes.mode_actor = values[1] or '', values[2] or ''
+  end
+  change(keys, record, changes, now_ms, idle_ms)
 end

@@ -10,8 +10,9 @@
 -- ARGV[3] may_probe: 1, or 0 for who leaves probing to others
 -- ARGV[4] config: the limits as text
 -- Replies
---   permitted, state, generation, mode, reporting, transition or nil, created (1 or 0)
---   refused, state, generation, mode, reason, retry_after_ms, last_error, created (1 or 0)
+--   permitted, state, generation, mode, mode_rest_ms, reporting, transition or nil, created (1 or 0)
+--   refused, state, generation, mode, mode_rest_ms, reason, retry_after_ms, last_error, created (1 or 0)
+-- where mode_rest_ms tells for how much longer an operator's mode holds, 0 when it has no end or there is none
 -- Cost: closed, two HMGET, one PTTL; otherwise O(log probes) and one message for each change.
 -- @include _now
 -- @include _limits
@@ -20,8 +21,6 @@
 local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], reporters = KEYS[4], events = KEYS[5] }
 local permit_id, replica_id, may_probe, config = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
 
--- While two configurations are in use, as during a rolling deploy, the record takes turns no more often than this.
-local CONFIG_PAUSE_MS = 60000
 local now_ms = now()
 local record = load(keys)
 local limits, fault = read_limits(config, record.settings)
@@ -32,23 +31,23 @@ local created = 0
 if record.generation == 0 then
   create(keys, record, config, now_ms, limits.idle_ms)
   created = 1
-else
-  end_expired_mode(keys, record, now_ms, limits.idle_ms)
-  if record.config ~= config and now_ms - record.config_at_ms >= CONFIG_PAUSE_MS then
-    change(keys, record, { config = config, config_at_ms = now_ms }, now_ms, limits.idle_ms,
-      { kind = 'config_changed', by = replica_id, reason = record.config })
-  end
 end
+end_expired_mode(keys, record, now_ms, limits.idle_ms)
+take_turn(keys, record, config, replica_id, now_ms, limits.idle_ms)
+
+local mode_rest_ms = record.mode ~= 'auto' and record.mode_until_ms > 0 and record.mode_until_ms - now_ms or 0
 
 local function permitted(reporting, transition)
-  return { 'permitted', record.state, record.generation, record.mode, reporting, transition or false, created }
+  return { 'permitted', record.state, record.generation, record.mode, mode_rest_ms, reporting, transition or false,
+    created }
 end
 
 local function refused(reason, retry_after_ms)
   if record.mode == 'metrics_only' then
     return permitted('nothing')
   end
-  return { 'refused', record.state, record.generation, record.mode, reason, retry_after_ms, record.last_error, created }
+  return { 'refused', record.state, record.generation, record.mode, mode_rest_ms, reason, retry_after_ms,
+    record.last_error, created }
 end
 
 -- Calls keep a circuit alive, but one write in half a lifetime does for that.
@@ -58,7 +57,7 @@ if left_ms >= 0 and left_ms < limits.idle_ms / 2 then
 end
 
 if record.mode == 'forced_open' then
-  return refused('forced_open', record.mode_until_ms > 0 and record.mode_until_ms - now_ms or limits.cooldown_ms)
+  return refused('forced_open', mode_rest_ms > 0 and mode_rest_ms or limits.cooldown_ms)
 end
 if record.mode == 'forced_closed' then
   return permitted('nothing')
@@ -68,7 +67,7 @@ if record.state == 'closed' then
   if rest_ms then
     return refused('ramping', rest_ms)
   end
-  return permitted(limits.consecutive > 0 and record.failures == 0 and 'failures' or 'counted')
+  return permitted(limits.consecutive > 0 and record.run == 0 and 'failures' or 'counted')
 end
 
 local transition
@@ -87,8 +86,8 @@ if may_probe then
   if tonumber(redis.call('ZSCORE', keys.probes, permit_id) or 0) > now_ms then
     return permitted('all', transition)
   end
-  redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)
-  if redis.call('ZCARD', keys.probes) < limits.probe_limit then
+  if redis.call('ZCOUNT', keys.probes, '(' .. now_ms, '+inf') < limits.probe_limit then
+    redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)
     redis.call('ZADD', keys.probes, now_ms + limits.lease_ms, permit_id)
     change(keys, record, {}, now_ms, limits.idle_ms)
     return permitted('all', transition)

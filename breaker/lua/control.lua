@@ -18,6 +18,17 @@
 local keys = { record = KEYS[1], probes = KEYS[2], window = KEYS[3], reporters = KEYS[4], events = KEYS[5] }
 local action, reason, actor, duration_ms, changes = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
+local ACTIONS = { reset = true, adjust = true, auto = true, forced_open = true, forced_closed = true,
+  metrics_only = true }
+-- Ten years: beyond that it is a mistake, and soon no number that Redis takes for an expiry.
+local MOST_MS = 10 * 365 * 24 * 3600 * 1000
+if not ACTIONS[action] then
+  return redis.error_reply('BREAKER there is no action ' .. action)
+end
+if not duration_ms or duration_ms % 1 ~= 0 or duration_ms < 0 or duration_ms > MOST_MS then
+  return redis.error_reply('BREAKER a duration is a whole number of ms, from 0 to ' .. MOST_MS)
+end
+
 -- An operator knows no replica's configuration; the next call sets the circuit's own time again.
 local IDLE_MS = 7 * 24 * 3600 * 1000
 
@@ -58,9 +69,6 @@ else
   change(keys, record, action == 'auto' and no_mode or set_mode, now_ms, IDLE_MS,
     { kind = 'mode_changed', by = actor, reason = reason })
 end
-local reply = { 'view' }
-for _, text in ipairs(view(keys.record, keys.probes, now_ms)) do
-  reply[#reply + 1] = text
-end
+local reply = view_reply(keys, now_ms)
 reply[#reply + 1] = created
 return reply

@@ -75,12 +75,10 @@ if told.outcome == 'ignored' then
 end
 
 local changes, reason = count(keys, record, limits, told, now_ms)
-if limits.minimum_reporters > 1 and redis.call('ZCARD', keys.reporters) < limits.minimum_reporters then
-  reason = nil
-end
 record.failures = changes.failures or record.failures
 if reason or told.open_for_ms > 0 then
-  local flapping = record.closed_at_ms > 0 and now_ms - record.closed_at_ms < limits.stable_ms
+  -- A close that seems to lie in the future, since the clock was set back, is one of just now.
+  local flapping = record.closed_at_ms > 0 and math.max(0, now_ms - record.closed_at_ms) < limits.stable_ms
   local what = { kind = 'tripped', reason = reason, reopens = flapping and record.reopens + 1 or 0 }
   open(keys, record, limits, told, what, now_ms)
   return answer('recorded', 'tripped')

@@ -8,13 +8,9 @@
 -- Cost: O(fields + log probes), no writes.
 -- @include _now
 -- @include _view
-local record_key, probes_key = KEYS[1], KEYS[2]
+local keys = { record = KEYS[1], probes = KEYS[2] }
 
-if redis.call('EXISTS', record_key) == 0 then
+if redis.call('EXISTS', keys.record) == 0 then
   return { 'absent' }
 end
-local reply = { 'view' }
-for _, text in ipairs(view(record_key, probes_key, now())) do
-  reply[#reply + 1] = text
-end
-return reply
+return view_reply(keys, now())

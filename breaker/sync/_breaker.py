@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from breaker._circuit import Call, Circuit, Issuer
-from breaker._config import BreakerConfig, Consecutive, Consistency
-from breaker._errors import CallNotPermittedError, CallTimeoutError
+from breaker._call import Call, Issuer
+from breaker._circuit import Circuit
+from breaker._config import BreakerConfig, Consecutive
+from breaker._errors import CallNotPermittedError, CallTimeoutError, ConfigError
 from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._types import Outcome, Permitted
@@ -23,6 +24,7 @@ from breaker.sync._deadlines import Deadlines
 from breaker.sync._fork import in_every_child
 from breaker.sync._link import Link
 from breaker.sync._permit import Permit
+from breaker.sync._prober import Prober
 from breaker.sync._store import Store
 from breaker.sync._stream import guarded_stream
 from breaker.sync._timers import Timers
@@ -69,7 +71,7 @@ class CircuitBreaker:
             the cooldown has passed, by one replica, and no caller is ever the probe.
 
     Raises:
-        ConfigError: The name cannot be one.
+        ConfigError: The name cannot be one, or the store is one for tasks.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class CircuitBreaker:
         listeners: Iterable[Listener] = (),
         probe: Callable[[], object] | None = None,
     ) -> None:
+        if not hasattr(store, "timers"):
+            raise ConfigError("the store is for tasks: breaker.CircuitBreaker uses it; or make one of breaker.sync")
         self._name = name
         self._store = store
         self._config = config or BreakerConfig()
@@ -114,14 +118,17 @@ class CircuitBreaker:
             self._store,
             self._judge,
             turn,
-            follows=self._config.consistency is Consistency.MIRRORED,
-            probe=None if self._probe is None else self._make_probe,
+            leaves_probing=self._probe is not None,
         )
         timers = self._store.timers
+        self._prober = None
+        if self._probe is not None:
+            ask = functools.partial(self._link.ask, in_background=True)
+            self._prober = Prober(self._circuit, turn, timers, ask=ask, permit_of=self._permit, probe=self._make_probe)
+            self._link.news = self._prober.look
         self._calls = Deadlines[Permit | Permitted](self._config.call_timeout_seconds, timers, self._count_as_late)
         self._slow = Deadlines[Callable[[], None]](self._slow_call_seconds, timers, operator.call)
         self._open_blocks = OpenBlocks()
-        self._probing: Permit | None = None
 
     @property
     def name(self) -> str:
@@ -154,9 +161,10 @@ class CircuitBreaker:
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Guard every call of a function, or every stream of a generator function.
 
-        A stream is admitted when its first item is asked for and settled at its end; a probe is settled by its first
-        item, since it may last longer than a lease. `call_timeout_seconds` bounds the wait for each item. A consumer
-        that goes away, or throws in what comes out again as it is, has seen that the dependency answers.
+        A stream is admitted when its first item is asked for and settled at its end; as the probe already at an item
+        after which the next one might come too late for its lease. `call_timeout_seconds` bounds the wait for each
+        item. A consumer that goes away, or throws in what comes out again as it is, has seen that the dependency
+        answers.
 
         Raises:
             TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` guards.
@@ -204,15 +212,14 @@ class CircuitBreaker:
         return self._link.peek()
 
     def close(self) -> None:
-        """End the background probe, whose call is left to itself, and report what still waits.
+        """End the background probe, whose place is given back and whose call is left to itself, and report what waits.
 
         For the end of a process, before the store is closed. What is not closed loses no more than the successes of the
         last moments.
         """
+        if self._prober is not None:
+            self._prober.close()
         self._link.close()
-        probing = self._probing
-        if probing is not None:
-            probing.settle(Outcome.IGNORED)
 
     def _guarded(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -252,21 +259,23 @@ class CircuitBreaker:
         permit.returned(result)
         return result
 
-    def _begin_stream(self) -> tuple[Permit, Deadlines[Permit | Permitted], Timers]:
-        return self.admit(), self._calls, self._store.timers
+    def _begin_stream(self) -> tuple[Permit, Deadlines[Permit | Permitted], Timers, float]:
+        lease_seconds, wait_seconds = self._circuit.limits.lease_ms / 1000, self._config.call_timeout_seconds
+        lapses_seconds = lease_seconds - (lease_seconds / 2 if wait_seconds is None else wait_seconds)
+        return self.admit(), self._calls, self._store.timers, lapses_seconds
 
-    def _make_probe(self, call: Call) -> None:
-        assert self._probe is not None  # noqa: S101 - otherwise the link does not ask for it
-        permit = self._probing = self._permit(call)
-        if self._link.closed:
-            permit.settle(Outcome.IGNORED)  # It was closed while the place was asked for, and did not see this.
-            return
+    def _make_probe(self, permit: Permit) -> Verdict:
+        assert self._probe is not None  # noqa: S101 - otherwise there is no prober
+        number = self._calls.begin(permit)
+        failure: BaseException | None = None
         try:
-            self._call_permitted(permit, self._probe)
-        except Exception as error:
+            verdict = self._judge.of_result(self._probe())
+        except BaseException as error:
             _log.debug("%s: the background probe failed: %s", self._name, type(error).__name__)
-        finally:
-            self._probing = None
+            verdict, failure = self._judge.of_error(error), error
+        self._calls.end(number)
+        permit.settle(verdict, failure)
+        return verdict
 
     def _permit(self, call: Call) -> Permit:
         return Permit(call, self._link, self._judge, self._slow)

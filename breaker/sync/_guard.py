@@ -36,23 +36,31 @@ class StoreGuard(Presence):
         """Let no command be tried any more: it would open a connection again."""
         self._closed.set()
 
-    def run(self, command: Callable[[], _T]) -> _T:
-        """Run a command, or raise `StoreUnavailableError`, whatever went wrong."""
+    def run(self, command: Callable[[], _T], *, reads: bool = False) -> _T:
+        """Run a command, or raise `StoreUnavailableError`, whatever went wrong.
+
+        Args:
+            command: Sends it.
+            reads: Whether it only reads.
+        """
         if self._closed.is_set():
             raise StoreUnavailableError("the store is closed")
         with self._lock:
-            self.check()
+            self.check(reads=reads)
         try:
             reply = self._bounded(command)
         except ScriptError:
+            with self._lock:
+                change = self.note_answer(reads=reads)  # It is there, and what is wrong is one circuit.
+            log_change(change)
             raise
         except Exception as error:
             with self._lock:
-                change = "" if self._closed.is_set() else self.note_absence(error)
+                change = "" if self._closed.is_set() else self.note_absence(error, reads=reads)
             log_change(change)
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
         with self._lock:
-            change = self.note_answer()
+            change = self.note_answer(reads=reads)
         log_change(change)
         return reply
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from breaker._circuit import Call, Circuit, Issuer
-from breaker._errors import CallNotPermittedError, StoreUnavailableError
+from breaker._call import Call, Issuer
+from breaker._circuit import Circuit
+from breaker._errors import CallNotPermittedError, ScriptError, StoreUnavailableError
 from breaker._judge import Judge, Verdict
-from breaker._types import Outcome, Recorded, Report, View
+from breaker._types import Outcome, Recorded, Report, Reporting, View
 from breaker.sync._store import Store
-from breaker.sync._threads import started
 from breaker.sync._turn import Turn
-
-_log = logging.getLogger("breaker")
-
-# A background probe that was told to come back at once waits this long all the same.
-_SHORTEST_WAIT_SECONDS = 0.01
-# One for which the process could start no thread.
-_NO_THREAD_SECONDS = 1.0
 
 
 class Link:
@@ -31,33 +23,21 @@ class Link:
         store: Where the circuit lives.
         judge: Says what a call's end means.
         turn: Lets one thread at a time at the circuit; nobody waits for the store in it.
-        follows: Whether the store is to tell of changes.
-        probe: Makes a call with the permit it is given, once the cooldown has passed, so that no caller is the probe.
+        leaves_probing: Whether callers are never probes, because a background probe is.
 
     Attributes:
-        closed: Set once no background probe is to be made any more.
+        news: Called whenever something was learnt of the circuit.
     """
 
-    def __init__(
-        self,
-        circuit: Circuit,
-        store: Store,
-        judge: Judge,
-        turn: Turn,
-        *,
-        follows: bool,
-        probe: Callable[[Call], None] | None,
-    ) -> None:
+    def __init__(self, circuit: Circuit, store: Store, judge: Judge, turn: Turn, *, leaves_probing: bool) -> None:
         self.turn = turn
+        self.news: Callable[[], None] = lambda: None
         self._circuit = circuit
         self._store = store
         self._timers = store.timers
         self._judge = judge
-        self._must_follow = follows
-        self._probe = probe
-        self._is_looked_after = False
+        self._leaves_probing = leaves_probing
         self._flushes = False
-        self.closed = False
         self._unsent: deque[Report] = deque()
 
     def admit(self) -> Call:
@@ -67,16 +47,16 @@ class Link:
             CallNotPermittedError: No call goes through now.
         """
         call = self.turn.take(self._circuit.admit)
-        return call or self._ask(may_probe=self._probe is None)
+        return call or self.ask()
 
     def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
-        word = error if isinstance(error, str) else self._judge.describe(error)
+        word = self._judge.describe(error)
         report = self.turn.take(self._circuit.settle, call, verdict, word)
         self._flush_later()
         if report is None:
-            return
-        if call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
+            self.news()
+        elif call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
             self._send_later(report)
         else:
             # Waited for, so that the failure that trips has tripped the fleet before its caller is answered.
@@ -88,7 +68,7 @@ class Link:
         self._flush_later()
         if report is not None:
             self._send_later(report)
-        return report is not None
+        return call.permit.reporting is Reporting.ALL
 
     def peek(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused now."""
@@ -102,44 +82,54 @@ class Link:
         return self._circuit.peek(seen)
 
     def close(self) -> None:
-        """End the background probe, and report what waits."""
-        self.closed = True
+        """Report what waits."""
         self._flush()
         self._send_unsent()
 
-    def _ask(self, *, may_probe: bool) -> Call:
+    def ask(self, *, in_background: bool = False) -> Call:
+        """Ask the store for leave to make one call, where what is known here does not decide.
+
+        Args:
+            in_background: Whether this is the background probe asking; where there is one, no caller becomes a probe.
+
+        Raises:
+            CallNotPermittedError: No call goes through now.
+        """
         circuit = self._circuit
         self._follow()
-        permit_id = next(circuit.permit_ids)
+        permit_id, asked_at = next(circuit.permit_ids), circuit.mirror.newest
+        may_probe = in_background or not self._leaves_probing
         try:
             reply = self._store.acquire(
                 circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
             )
         except Exception as error:
-            if not isinstance(error, StoreUnavailableError):
-                _log.exception("%s: the store failed in a way that it should not", circuit.name)
-            return self.turn.take(circuit.unanswered, permit_id)
+            self._failed(error)
+            try:
+                return self.turn.take(circuit.unanswered, permit_id, in_background=in_background)
+            finally:
+                self.news()
         except BaseException:
             # Interrupted. The script may have run and given this call a probe's place, whose answer nobody waits for.
-            self._send_later(circuit.given_back_unseen(permit_id))
+            self._send_later(circuit.reports.given_back_unseen(permit_id))
             raise
         try:
-            return self.turn.take(circuit.answered, permit_id, reply)
+            return self.turn.take(circuit.answered, permit_id, reply, asked_at, in_background=in_background)
         finally:
-            self._look_after()
+            self.news()
 
     def _follow(self) -> None:
-        if self._must_follow:
+        if self._circuit.must_follow:
             self.turn.take(self._follow_once)
 
     def _follow_once(self) -> None:
-        if self._must_follow:
+        if self._circuit.must_follow:
             self._store.follow(self._circuit.name, self._see)
-            self._must_follow = False
+            self._circuit.must_follow = False
 
     def _see(self, view: View | None) -> None:
         self.turn.take(self._circuit.see, view)
-        self._look_after()
+        self.news()
 
     def _send_later(self, report: Report) -> None:
         """Report without waiting for it."""
@@ -155,75 +145,44 @@ class Link:
             self._report(report)
 
     def _report(self, report: Report) -> None:
-        circuit = self._circuit
+        circuit, asked_at = self._circuit, self._circuit.mirror.newest
         try:
             recorded = self._store.record(circuit.name, report, circuit.limits)
-            if recorded.generation == 0 and circuit.begins_anew(report):
+            if circuit.begins_anew(report, recorded):
                 recorded = self._record_anew(report)
         except Exception as error:
-            if not isinstance(error, StoreUnavailableError):
-                _log.exception("%s: a report was lost", circuit.name)
+            self._failed(error, in_a_report=True)
             self.turn.take(circuit.undelivered, report)
-            return
         except BaseException:
-            # Interrupted. The script may have run or not, and may run twice: until it has, a probe keeps its place.
+            # Interrupted. It may have arrived or not; told twice it counts once.
             self._send_later(report)
             raise
-        self.turn.take(circuit.delivered, report, recorded)
-        self._look_after()
+        else:
+            self.turn.take(circuit.delivered, report, recorded, asked_at)
+        finally:
+            circuit.settling.resetting = False
+        self.news()
 
     def _record_anew(self, report: Report) -> Recorded:
-        """Report to a circuit that the store has forgotten; such a report is not late, it is what finds out."""
+        """Report to a circuit that the store has forgotten or has gone back in."""
         circuit = self._circuit
         permit = self._store.acquire(
             circuit.name, report.permit_id, circuit.limits, circuit.replica_id, may_probe=False
         )
         return self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 
+    def _failed(self, error: Exception, *, in_a_report: bool = False) -> None:
+        """Say what the store's own guard does not say already."""
+        if isinstance(error, ScriptError) or not isinstance(error, StoreUnavailableError):
+            self._circuit.misunderstood(error, in_a_report=in_a_report)
+
     def _flush_later(self) -> None:
-        if self._circuit.flush_due and not self._flushes:
+        if self._circuit.reports.are_waiting and not self._flushes:
             self._flushes = True
             self._timers.after(self._circuit.config.flush_seconds, self._flush)
 
     def _flush(self) -> None:
         self._flushes = False
-        report = self.turn.take(self._circuit.flush)
+        report = self.turn.take(self._circuit.reports.flush)
         if report is not None:
             self._report(report)
-
-    def _look_after(self) -> None:
-        """Make sure that somebody probes when the time comes."""
-        if self._probe is None:
-            return
-        with self.turn.lock:
-            if self._is_looked_after or self._circuit.probe_wait_seconds() is None:
-                return
-            self._is_looked_after = True
-        self._probe_later()
-
-    def _probe_later(self) -> None:
-        with self.turn.lock:
-            wait_seconds = self._circuit.probe_wait_seconds()
-            self._is_looked_after = wait_seconds is not None
-        if wait_seconds is not None:
-            self._timers.after(max(wait_seconds, _SHORTEST_WAIT_SECONDS), self._try_to_probe)
-
-    def _try_to_probe(self) -> None:
-        """Compete for the probe's place."""
-        if self.closed:
-            return
-        try:
-            call = self._ask(may_probe=True)
-        except CallNotPermittedError as refused:
-            self._timers.after(max(refused.retry_after_seconds, _SHORTEST_WAIT_SECONDS), self._probe_later)
-            return
-        if started(lambda: self._make_probe(call), f"breaker-probe-{self._circuit.name}") is None:
-            self.settle(call, Outcome.IGNORED)
-            self._timers.after(_NO_THREAD_SECONDS, self._probe_later)
-
-    def _make_probe(self, call: Call) -> None:
-        assert self._probe is not None  # noqa: S101 - otherwise nobody is looked after
-        try:
-            self._probe(call)
-        finally:
-            self._probe_later()

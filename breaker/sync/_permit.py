@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from breaker._circuit import Call
+from breaker._call import Call
 from breaker._judge import Judge, Verdict
 from breaker._types import State
 from breaker.sync import _fork as fork

@@ -13,13 +13,16 @@ from typing import Any
 from redis.client import PubSub
 
 from breaker import _wire
-from breaker._types import View
+from breaker._types import Mode, View
 from breaker.sync._in_time import within
 from breaker.sync._threads import Worker
 
 _log = logging.getLogger("breaker")
 
 _PAUSE_SECONDS = 1.0
+# How often a circuit in an operator's mode is read again: if it was deleted no message says so, and calls that the mode
+# lets through or refuses never ask.
+_REREAD_SECONDS = 10.0
 # How often the thread looks up from the connection; a circuit that is newly followed waits for that, and closing does.
 _LOOK_SECONDS = 0.1
 
@@ -146,12 +149,21 @@ class RedisFeed:
         now = time.monotonic()
         for channel in [channel for channel, at in self._read_at.items() if at <= now]:
             del self._read_at[channel]
-            self._tell_of(channel, functools.partial(self._snapshot, self._names[channel]))
+            self._tell_of(channel, functools.partial(self._look, channel))
+
+    def _look(self, channel: str) -> View | None:
+        """Read a circuit; what is there counts, though it look older than what was told before."""
+        view = self._snapshot(self._names[channel])
+        self._tell(channel, None)
+        return view
 
     def _tell_of(self, channel: str, read: Callable[[], View | None]) -> None:
         """Tell what is read of a circuit; what cannot be read is the matter of that circuit only, and is read later."""
         try:
-            self._tell(channel, read())
+            view = read()
+            self._tell(channel, view)
+            if view is not None and view.mode is not Mode.AUTO:
+                self._read_at.setdefault(channel, time.monotonic() + _REREAD_SECONDS)
         except Exception as error:
             _log.debug("%s cannot be read for now: %s: %s", channel, type(error).__name__, error)
             self._tell(channel, None)

@@ -132,7 +132,7 @@ class RedisStore:
 
     def snapshot(self, name: str) -> View | None:
         """Read a circuit; one round trip, no write."""
-        return _wire.shown(self._run(self._scripts.snapshot, self._keys.of(name)[:2], ()))
+        return _wire.shown(self._run(self._scripts.snapshot, self._keys.of(name)[:2], (), reads=True))
 
     def control(self, name: str, action: Override | Adjust) -> View:
         """Carry out an operator's action and return the circuit as it is afterwards; one round trip.
@@ -148,7 +148,7 @@ class RedisStore:
     def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
-        entries: Any = self._ask(lambda: self._client.xrevrange(events, count=limit))
+        entries: Any = self._ask(lambda: self._client.xrevrange(events, count=limit), reads=True)
         return _wire.logged(entries)
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
@@ -160,7 +160,7 @@ class RedisStore:
 
     def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
-        members: Any = self._ask(lambda: self._client.smembers(self._keys.registry))
+        members: Any = self._ask(lambda: self._client.smembers(self._keys.registry), reads=True)
         return sorted(_wire.text(member) for member in members)
 
     def close(self) -> None:
@@ -181,9 +181,9 @@ class RedisStore:
             with contextlib.suppress(StoreUnavailableError):
                 self._ask(lambda: self._client.sadd(self._keys.registry, name))
 
-    def _ask(self, command: Callable[[], _T]) -> _T:
+    def _ask(self, command: Callable[[], _T], *, reads: bool = False) -> _T:
         try:
-            return self._guard.run(command)
+            return self._guard.run(command, reads=reads)
         except StoreUnavailableError as error:
             if isinstance(error.__cause__, ReadOnlyError):
                 # The primary was demoted and lives on. What is open leads there for ever; what is opened anew finds the
@@ -209,8 +209,10 @@ class RedisStore:
 
         return self._ask(register_and_evaluate)
 
-    def _run(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> list[Any]:
-        return self._ask(lambda: self._evaluate(script, keys, arguments))
+    def _run(
+        self, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
+    ) -> list[Any]:
+        return self._ask(lambda: self._evaluate(script, keys, arguments), reads=reads)
 
     def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
         # As text: packing a number, the driver's extension would take the process with it if a signal handler raised.
@@ -222,6 +224,6 @@ class RedisStore:
                 # The cache was flushed, or a replica that never saw the script was promoted.
                 return self._client.eval(script.text, *words)  # type: ignore[arg-type]
         except ResponseError as error:
-            if str(error).startswith("BREAKER"):
+            if _wire.concerns_one_circuit(error):
                 raise ScriptError(str(error)) from error
             raise

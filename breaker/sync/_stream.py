@@ -11,7 +11,7 @@ from breaker.sync._deadlines import Deadlines
 from breaker.sync._permit import Permit
 from breaker.sync._timers import Timers
 
-_Beginning = tuple[Permit, Deadlines[Any], Timers]
+_Beginning = tuple[Permit, Deadlines[Any], Timers, float]
 
 
 def guarded_stream(
@@ -20,13 +20,14 @@ def guarded_stream(
     """Guard the generator that a function makes, and pass everything through.
 
     Args:
-        begin: Called when the first item is asked for; gives the permit, what bounds each wait, and what settles later.
+        begin: Called when the first item is asked for; gives the permit, what bounds each wait, what settles later, and
+            after how many seconds a probe's lease may lapse before the next item has to be there.
         function: A generator function.
         args: What it is called with.
         kwargs: The same.
     """
-    permit, calls, timers = begin()
-    is_probe = permit.state is State.HALF_OPEN
+    permit, calls, timers, lapses_seconds = begin()
+    settle_at = timers.now() + lapses_seconds
     thrown: BaseException | None = None
     try:
         stream = function(*args, **kwargs)
@@ -37,9 +38,7 @@ def guarded_stream(
                 item = resume()
             finally:
                 calls.end(number)
-            if is_probe:
-                # Settled now: a stream may last longer than a probe's lease, and the dependency has answered.
-                is_probe = False
+            if permit.state is State.HALF_OPEN and timers.now() > settle_at:
                 permit.settle(Outcome.SUCCESS)
             try:
                 sent = yield item

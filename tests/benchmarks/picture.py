@@ -23,7 +23,7 @@ _TITLES = {
 }
 
 # Where the logarithmic axis begins and ends, microseconds.
-_LEAST_US, _MOST_US = 0.1, 10_000
+_LEAST_US, _MOST_US = 0.02, 10_000
 
 # These guard another call than all the others.
 _ELSEWHERE = {WAITS, WAITS_MIRRORED}
@@ -73,7 +73,7 @@ def _draw_room(axes: Axes, room: Room, there: list[Subject]) -> None:
     axes.set_title(_TITLES[room], loc="left", fontsize=10, color=_QUIET_TEXT)
     axes.tick_params(length=0)
     axes.tick_params(axis="x", which="both", labelcolor=_QUIET_TEXT, length=0)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.grid(axis="x", color=_REFERENCE, linewidth=0.8)
     axes.set_axisbelow(True)
 

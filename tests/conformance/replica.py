@@ -168,7 +168,7 @@ class Replica:
         assert self._store is not None
         self._breaker = CircuitBreaker(name or self._name, self._store, config, **self._options)
         if self._planted:
-            self._breaker._circuit.mirror._clock = self._breaker._circuit.local._clock = self._clock
+            self._breaker._circuit.mirror._clock = self._breaker._circuit.known.clock = self._clock
 
     async def close(self) -> None:
         """End everything and be ready to be opened again."""
@@ -185,7 +185,8 @@ class Replica:
         """Reach nobody any more and go on with no call: what is left of a process that was killed."""
         await self._disconnect()
         assert self._store is not None
-        self._store._guard.degraded, self._store._guard._try_again_at = True, math.inf
+        presence = self._store._guard._presences[""]
+        presence.degraded, presence._try_again_at = True, {True: math.inf, False: math.inf}
 
     async def _disconnect(self) -> None:
         if self._store is not None and self._client is not None:
@@ -328,7 +329,7 @@ class Replica:
     async def catch_up(self, generation: int, revision: int) -> None:
         """Wait until the copy of the circuit is at least so new."""
         mirror = self._breaker._circuit.mirror
-        await self._until(lambda: mirror._fresh and mirror._newest >= (generation, revision))
+        await self._until(lambda: mirror._fresh and mirror.newest >= (generation, revision))
 
     async def lose_touch(self) -> None:
         """Wait until the copy is no longer relied on."""

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from breaker import State
-from tests.contract.circuit import Circuit
+from breaker import Consecutive, Outcome, State, Store
+from breaker._draw import drawn
+from breaker._types import Report
+from tests.contract.circuit import NAME, Circuit
 from tests.support.stores import ManualClock
 
 
@@ -31,7 +33,6 @@ async def _reopen(circuit: Circuit) -> int:
         ({"cooldown_multiplier": 2, "max_cooldown_seconds": 59.999}, [30, 59.999, 59.999]),
         ({"cooldown_multiplier": 2, "max_cooldown_seconds": 1}, [30, 30, 30]),
         ({"cooldown_multiplier": 1.0001, "max_cooldown_seconds": 30}, [30, 30]),
-        ({"cooldown_multiplier": 1, "cooldown_jitter": 1}, [30, 30, 30]),
     ],
 )
 async def test_the_cooldown_grows_with_each_reopening(
@@ -63,31 +64,70 @@ async def test_growth_has_an_end_whatever_the_multiplier(circuit: Circuit, multi
     assert cooldowns[62] == min(90_000, int(30_000 * multiplier**63))
 
 
-async def test_jitter_makes_only_a_grown_cooldown_longer(circuit: Circuit, clock: ManualClock) -> None:
-    """The first cooldown is exact; a grown one is longer by up to the share that was asked for, and not alike."""
+async def test_jitter_makes_every_cooldown_longer(circuit: Circuit, clock: ManualClock) -> None:
+    """The first as well as one that has grown: by up to the share that was asked for, and not alike."""
     circuit.configure(cooldown_multiplier=2, cooldown_jitter=0.5)
-    seen = []
+    first, second = [], []
     for _ in range(20):
         await circuit.fail(3)
-        assert await _cooldown_ms(circuit) == 30_000
-        seen.append(await _reopen(circuit))
+        first.append(await _cooldown_ms(circuit))
+        second.append(await _reopen(circuit))
         await circuit.set_mode(None)
         clock.advance(0.123)
-    assert all(60_000 <= cooldown_ms < 90_000 for cooldown_ms in seen)
-    assert len(set(seen)) > 10
-    assert max(seen) - min(seen) > 15_000
+    for seen, cooldown_ms in ((first, 30_000), (second, 60_000)):
+        assert all(cooldown_ms <= each < 1.5 * cooldown_ms for each in seen)
+        assert len(set(seen)) > 10
+        assert max(seen) - min(seen) > cooldown_ms / 4
+
+
+async def test_jitter_needs_no_growth(circuit: Circuit, clock: ManualClock) -> None:
+    """With cooldowns that do not grow, the default, each is longer by a part of its own."""
+    circuit.configure(cooldown_jitter=1)
+    await circuit.fail(3)
+    seen = {await _cooldown_ms(circuit)}
+    for _ in range(9):
+        clock.advance(0.123)
+        seen.add(await _reopen(circuit))
+    assert len(seen) > 5
+    assert all(30_000 <= cooldown_ms < 60_000 for cooldown_ms in seen)
 
 
 @pytest.mark.parametrize("later_ms", [0, 1, 999, 1_000, 123_456])
-async def test_jitter_is_drawn_from_the_generation(circuit: Circuit, clock: ManualClock, later_ms: int) -> None:
-    """Whoever computes the cooldown gets the same one, since the moment of reopening decides."""
+async def test_jitter_is_drawn_from_the_name_and_the_generation(
+    circuit: Circuit, clock: ManualClock, later_ms: int
+) -> None:
+    """Whoever computes the cooldown gets the same one, since the circuit and the moment of opening decide."""
     circuit.configure(cooldown_seconds=20, cooldown_multiplier=2, cooldown_jitter=0.5)
     await circuit.fail(3)
     await circuit.wait_out()
     clock.advance(later_ms / 1000)
     await circuit.fail()
-    chance = (await circuit.view()).generation % 1_000_003 * 7919 % 1000 / 1000
+    chance = drawn(f"{NAME} {(await circuit.view()).generation}") / 1000
     assert await _cooldown_ms(circuit) == int(40_000 * (1 + 0.5 * chance))
+
+
+async def test_circuits_that_trip_together_do_not_probe_in_step(store: Store, circuit: Circuit) -> None:
+    """A hundred circuits that open in one millisecond, as when a network breaks, come back one by one."""
+    circuit.configure(policy=Consecutive(1), cooldown_jitter=0.5)
+    seen = []
+    for number in range(100):
+        name = f"shop:{number}"
+        permit = await store.acquire(name, "p", circuit.limits, "replica-1")
+        told = Report(permit_id="p", generation=permit.generation, outcome=Outcome.FAILURE)
+        await store.record(name, told, circuit.limits)
+        view = await store.snapshot(name)
+        assert view is not None
+        seen.append(view.retry_at_ms - view.opened_at_ms)
+    assert all(30_000 <= cooldown_ms < 45_000 for cooldown_ms in seen)
+    assert len(set(seen)) > 80
+    assert max(seen) - min(seen) > 12_000
+
+
+async def test_a_time_that_the_dependency_gave_has_no_jitter(circuit: Circuit) -> None:
+    """Who is told when to come back comes back then."""
+    circuit.configure(cooldown_jitter=1)
+    await circuit.fail(open_for_ms=7_000)
+    assert await _cooldown_ms(circuit) == 7_000
 
 
 async def test_jitter_may_exceed_the_longest_cooldown(circuit: Circuit, clock: ManualClock) -> None:
@@ -143,6 +183,18 @@ async def test_without_a_memory_every_trip_begins_anew(circuit: Circuit) -> None
         await circuit.fail(3)
         assert await _cooldown_ms(circuit) == 30_000
         await circuit.recover()
+
+
+async def test_without_a_memory_a_clock_that_was_set_back_remembers_nothing(
+    circuit: Circuit, clock: ManualClock
+) -> None:
+    """A close that seems to lie in the future is forgotten like any other where nothing is to be remembered."""
+    circuit.configure(cooldown_multiplier=2, stable_after_seconds=0)
+    await circuit.fail(3)
+    await circuit.recover()
+    clock.advance(-10)
+    await circuit.fail(3)
+    assert (await _cooldown_ms(circuit), (await circuit.view()).reopens) == (30_000, 0)
 
 
 async def test_the_memory_counts_from_the_last_close(circuit: Circuit, clock: ManualClock) -> None:

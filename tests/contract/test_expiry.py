@@ -228,3 +228,24 @@ async def test_a_circuit_that_was_lost_is_listed_again(
     await keeping.age(0)
     await (circuit.ask() if begin == "ask" else circuit.set_mode(Mode.FORCED_OPEN))
     assert await store.names() == [NAME]
+
+
+@pytest.mark.parametrize("consecutive", [None, 3])
+async def test_a_slow_call_that_makes_a_witness_goes_with_the_record(
+    circuit: Circuit, keeping: Keeping, consecutive: int | None
+) -> None:
+    """A key that comes into being by a success is forgotten like every other, whatever counts now."""
+    circuit.configure(idle_seconds=_IDLE, policy=_RATE, minimum_reporters=2)
+    await circuit.succeed()
+    if consecutive:
+        await circuit.adjust(consecutive=consecutive)
+    await circuit.count(1, slow=1)
+    expected = _FOR_EVER if consecutive else _IDLE
+    assert (await keeping.lifetimes())[":reporters"] == expected
+
+
+async def test_a_slow_call_is_a_witness_for_no_longer_than_the_record_lasts(circuit: Circuit, keeping: Keeping) -> None:
+    """Where failures in a row are counted a slow call changes nothing else, and its key is forgotten all the same."""
+    await circuit.permit()
+    await circuit.count(1, slow=1)
+    assert (await keeping.lifetimes())[":reporters"] == _IDLE

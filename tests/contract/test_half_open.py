@@ -59,6 +59,31 @@ async def test_a_silent_prober_is_replaced_when_its_lease_lapses(recovering: Cir
     await recovering.permit()
 
 
+async def test_a_probe_that_hangs_reopens_the_circuit(circuit: Circuit, clock: ManualClock) -> None:
+    """With the shortest lease there is, the report of a probe that was cut off is taken, late by both its trips."""
+    circuit.configure(call_timeout_seconds=4.0, lease_seconds=4.5)
+    await circuit.fail(3)
+    clock.advance(30)
+    probe = await circuit.permit()
+    clock.advance(4.499)
+    assert (await circuit.settle(probe, Outcome.FAILURE)).transition is Transition.REOPENED
+
+
+async def test_a_refusal_leaves_lapsed_leases_alone(circuit: Circuit, clock: ManualClock) -> None:
+    """Whoever is refused writes nothing: what a clock that is set back brings to life again is still there."""
+    circuit.configure(probe_limit=2)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    await circuit.permit()
+    clock.advance(1)
+    await circuit.permit()
+    clock.advance(4)
+    circuit.configure(probe_limit=1)
+    await circuit.refusal()
+    clock.advance(-0.001)
+    assert (await circuit.view()).probes_out == 2
+
+
 async def test_refused_callers_do_not_extend_the_lease(recovering: Circuit, clock: ManualClock) -> None:
     """However many ask meanwhile, the lease lapses when it was going to."""
     await recovering.permit()

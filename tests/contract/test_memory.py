@@ -30,6 +30,18 @@ async def test_a_rate_is_at_most_thirty_numbers(circuit: Circuit, clock: ManualC
     assert (sizes[0], max(sizes), sizes[-1]) == (3, 30, 30)
 
 
+async def test_each_window_length_in_use_is_thirty_numbers(circuit: Circuit, clock: ManualClock, client: Any) -> None:
+    """Replicas that look back for different spans keep ten buckets each, and those of a span that is gone go too."""
+    sizes = []
+    for turn in range(200):
+        window_seconds = (10, 20)[turn % 2] if turn < 100 else 20
+        circuit.configure(policy=FailureRate(window_seconds=window_seconds, slow_call_seconds=1.0, minimum_calls=10**6))
+        await circuit.count(7, 3, slow=2)
+        sizes.append(await client.hlen(f"breaker:{{{NAME}}}:window"))
+        clock.advance(0.25)
+    assert (max(sizes[:100]), sizes[-1]) == (60, 30)
+
+
 async def test_nothing_is_written_of_what_did_not_happen(circuit: Circuit, client: Any) -> None:
     """A bucket without failures or slow calls has no number for them."""
     circuit.configure(policy=FailureRate(window_seconds=10))
@@ -43,6 +55,26 @@ async def test_a_run_keeps_fewer_ids_than_its_threshold(circuit: Circuit, client
     await circuit.fail(20)
     assert await client.hlen(f"breaker:{{{NAME}}}:window") == 2
     assert await client.zcard(f"breaker:{{{NAME}}}:reporters") == 1
+
+
+@pytest.mark.parametrize("policy", [Consecutive(1000), FailureRate(window_seconds=60, minimum_calls=10**6)])
+async def test_replicas_that_are_gone_are_forgotten(
+    circuit: Circuit, clock: ManualClock, client: Any, policy: Consecutive | FailureRate
+) -> None:
+    """Each deploy brings new replicas; of those before, who failed last more than an hour ago is not kept."""
+    circuit.configure(policy=policy, minimum_reporters=1000)
+    for number in range(20):
+        await circuit.fail(by=f"replica-{number}")
+        clock.advance(1000)
+    assert await client.zcard(f"breaker:{{{NAME}}}:reporters") == 4
+
+
+async def test_a_success_leaves_no_id_and_no_witness_of_a_row(circuit: Circuit, client: Any) -> None:
+    """Where nothing but failures in a row is counted, nothing is left when they end."""
+    circuit.configure(policy=Consecutive(3), minimum_reporters=2)
+    await circuit.fail(20)
+    await circuit.succeed()
+    assert await client.exists(f"breaker:{{{NAME}}}:window", f"breaker:{{{NAME}}}:reporters") == 0
 
 
 async def test_lapsed_leases_are_cleared_away(circuit: Circuit, clock: ManualClock, client: Any) -> None:

@@ -156,6 +156,40 @@ async def test_a_mode_holds_to_its_last_millisecond(circuit: Circuit, clock: Man
     await circuit.permit()
 
 
+@pytest.mark.parametrize("mode", [Mode.FORCED_OPEN, Mode.FORCED_CLOSED, Mode.METRICS_ONLY])
+async def test_every_answer_tells_for_how_much_longer_a_mode_holds(
+    circuit: Circuit, clock: ManualClock, mode: Mode
+) -> None:
+    """Whoever asks learns the mode and its rest, to the last millisecond; without an end the rest is 0."""
+    await circuit.set_mode(mode, for_seconds=10)
+    clock.advance(4)
+    assert ((await circuit.ask()).mode, (await circuit.ask()).mode_rest_ms) == (mode, 6_000)
+    clock.advance(5.999)
+    assert ((await circuit.ask()).mode, (await circuit.ask()).mode_rest_ms) == (mode, 1)
+    clock.advance(0.001)
+    assert ((await circuit.ask()).mode, (await circuit.ask()).mode_rest_ms) == (Mode.AUTO, 0)
+    await circuit.set_mode(mode)
+    assert ((await circuit.ask()).mode, (await circuit.ask()).mode_rest_ms) == (mode, 0)
+
+
+async def test_probes_and_whoever_goes_through_beside_them_learn_the_rest_of_a_mode(
+    circuit: Circuit, clock: ManualClock
+) -> None:
+    """In every state of the machine beneath the answer is the same, a repeated question included."""
+    await circuit.set_mode(Mode.METRICS_ONLY, for_seconds=60)
+    await circuit.fail(3)
+    assert (await circuit.ask()).mode_rest_ms == 60_000
+    clock.advance(30)
+    assert [(await circuit.ask(each)).mode_rest_ms for each in ("probe", "probe", "beside")] == [30_000] * 3
+
+
+async def test_in_auto_no_answer_tells_of_the_rest_of_a_mode(circuit: Circuit) -> None:
+    """Permitted or refused, where no operator has a say there is nothing that ends."""
+    assert (await circuit.ask()).mode_rest_ms == 0
+    await circuit.fail(3)
+    assert (await circuit.refusal()).mode_rest_ms == 0
+
+
 async def test_a_new_mode_takes_the_place_of_the_old_with_its_end(circuit: Circuit, clock: ManualClock) -> None:
     """A mode without an end does not inherit one."""
     await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=10)

@@ -85,6 +85,30 @@ async def test_who_failed_before_the_window_does_not_count(
     assert (recorded.state is State.OPEN) == trips
 
 
+@pytest.mark.parametrize(("apart_seconds", "trips"), [(3_599.999, True), (3_600, False)])
+async def test_who_failed_in_a_row_is_a_witness_for_an_hour(
+    circuit: Circuit, clock: ManualClock, apart_seconds: float, trips: bool
+) -> None:
+    """A run has no window, but a failure of last week, of a replica that is long gone, makes no quorum today."""
+    circuit.configure(minimum_reporters=2)
+    await circuit.fail()
+    clock.advance(apart_seconds)
+    recorded = await circuit.fail(2, by="replica-2")
+    assert (recorded.state is State.OPEN, recorded.failures) == (trips, 3)
+
+
+@pytest.mark.parametrize(("window_seconds", "trips"), [(60, False), (7_200, True)])
+async def test_who_failed_in_a_long_window_is_a_witness_for_all_of_it(
+    circuit: Circuit, clock: ManualClock, window_seconds: float, trips: bool
+) -> None:
+    """For a rate the window is what counts, also when it is longer than an hour."""
+    policy = FailureRate(window_seconds=window_seconds, minimum_calls=1)
+    circuit.configure(minimum_reporters=2, policy=policy)
+    await circuit.fail()
+    clock.advance(7_000)
+    assert ((await circuit.fail(by="replica-2")).state is State.OPEN) == trips
+
+
 async def test_a_later_failure_keeps_a_replica_in_the_window(circuit: Circuit, clock: ManualClock) -> None:
     """What counts is a replica's last failure, not its first."""
     circuit.configure(minimum_reporters=2, policy=FailureRate(window_seconds=10, minimum_calls=5))

@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 
 from breaker import FailureRate, Mode, Outcome, State
-from breaker._machine import _drawn
+from breaker._draw import drawn
 from breaker._types import Permitted, Refused, Reporting
 from tests.contract.circuit import Circuit
 from tests.support.stores import ManualClock
@@ -26,7 +26,7 @@ async def _let_through(circuit: Circuit, permit_ids: list[str]) -> set[str]:
 
 def _with_draw(number: int) -> str:
     """Find a permit id that draws a number below 1000."""
-    return next(f"call-{each}" for each in range(10**5) if _drawn(f"call-{each}") == number)
+    return next(f"call-{each}" for each in range(10**5) if drawn(f"call-{each}") == number)
 
 
 @pytest.mark.parametrize(("after_seconds", "share"), [(0, 0.1), (30, 0.3), (75, 0.75)])
@@ -161,6 +161,27 @@ async def test_without_a_ramp_all_come_back_at_once(circuit: Circuit) -> None:
     await circuit.fail(3)
     await circuit.recover()
     await circuit.permit(_with_draw(999))
+
+
+@pytest.mark.parametrize("back_seconds", [0.001, 5, 3_600])
+async def test_without_a_ramp_a_clock_that_was_set_back_holds_nobody_back(
+    circuit: Circuit, clock: ManualClock, back_seconds: float
+) -> None:
+    """A close that seems to lie in the future, as after a failover to a server that is behind, begins no ramp."""
+    await circuit.fail(3)
+    await circuit.recover()
+    clock.advance(-back_seconds)
+    await circuit.permit(_with_draw(999))
+
+
+@pytest.mark.parametrize("back_seconds", [0.001, 5, 3_600])
+async def test_a_clock_that_was_set_back_makes_no_ramp_longer(
+    ramping: Circuit, clock: ManualClock, back_seconds: float
+) -> None:
+    """Nobody is told to wait for longer than a whole ramp, and a tenth goes through as at its beginning."""
+    clock.advance(-back_seconds)
+    assert (await ramping.refusal(_with_draw(100))).retry_after_ms == 100_000
+    await ramping.permit(_with_draw(99))
 
 
 async def test_a_ramp_begins_with_each_close(ramping: Circuit, clock: ManualClock) -> None:

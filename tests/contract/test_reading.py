@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from breaker import Outcome, Store, View
+import pytest
+
+from breaker import Mode, Outcome, Store, View
 from tests.contract.circuit import NAME, Circuit
 from tests.support.stores import ManualClock
 
@@ -65,6 +67,22 @@ async def test_a_view_says_how_long_until_the_next_call(circuit: Circuit, clock:
     clock.advance(2)
     assert (await circuit.view()).retry_after_seconds == 3
     await circuit.settle(probe, Outcome.SUCCESS)
+    assert (await circuit.view()).retry_after_seconds == 0
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY])
+async def test_where_an_operator_lets_calls_through_there_is_nothing_to_wait_for(
+    circuit: Circuit, clock: ManualClock, mode: Mode
+) -> None:
+    """Whatever the machine beneath would have callers wait for: open with its cooldown, half-open with a probe out."""
+    await circuit.fail(3)
+    await circuit.set_mode(mode, for_seconds=600)
+    assert (await circuit.view()).retry_after_seconds == 0
+    await circuit.set_mode(Mode.AUTO)
+    clock.advance(30)
+    await circuit.permit()
+    assert (await circuit.view()).retry_after_seconds == 5
+    await circuit.set_mode(mode)
     assert (await circuit.view()).retry_after_seconds == 0
 
 

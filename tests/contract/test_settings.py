@@ -68,8 +68,8 @@ async def test_a_share_of_zero_is_no_share(circuit: Circuit) -> None:
 async def test_the_window_of_a_rate_may_be_set(circuit: Circuit, clock: ManualClock) -> None:
     """A longer window counts what the configured one would have forgotten."""
     circuit.configure(policy=FailureRate(window_seconds=10, minimum_calls=2))
-    await circuit.fail()
     await circuit.adjust(window_ms=100_000)
+    await circuit.fail()
     clock.advance(50)
     assert (await circuit.fail()).state is State.OPEN
 
@@ -272,13 +272,58 @@ async def test_another_configuration_takes_over_after_a_minute(
     assert seen.revision == before.revision + 1
     (entry,) = await circuit.log()
     assert (entry.kind, entry.by, entry.reason) == (Transition.CONFIG_CHANGED, "replica-2", old)
-    circuit.configure()
+    assert seen.config_before == old
+    circuit.configure(cooldown_seconds=11)
     clock.advance(59.999)
     await circuit.permit()
     assert await circuit.happened() == ["config_changed"]
     clock.advance(0.001)
     await circuit.permit()
     assert await circuit.happened() == ["config_changed", "config_changed"]
+
+
+async def test_two_configurations_that_take_turns_are_one_event(circuit: Circuit, clock: ManualClock) -> None:
+    """A deploy that is stuck for a day must not flush the stream: the record goes on taking turns, silently."""
+    turns = {"cooldown_seconds": 30}, {"cooldown_seconds": 9}
+    for number in range(1440):
+        circuit.configure(**turns[number % 2])
+        await circuit.permit()
+        clock.advance(60)
+    seen = await circuit.view()
+    assert (seen.config, seen.config_at_ms) == (circuit.limits.text, clock.now_ms - 60_000)
+    assert seen.config_before != seen.config
+    assert await circuit.happened() == ["config_changed"]
+
+
+async def test_a_third_configuration_is_an_event(circuit: Circuit, clock: ManualClock) -> None:
+    """What was in use before the last two has been replaced: if it comes again, somebody went back to it."""
+    for cooldown_seconds in (30, 9, 30, 11, 30, 11, 9):
+        circuit.configure(cooldown_seconds=cooldown_seconds)
+        await circuit.permit()
+        clock.advance(60)
+    assert [entry.reason.split()[1] for entry in await circuit.log()] == [
+        *("cooldown_ms=30000", "cooldown_ms=30000", "cooldown_ms=11000")
+    ]
+
+
+async def test_a_trip_is_a_turn_like_others(circuit: Circuit, clock: ManualClock) -> None:
+    """The configuration that tripped takes the place of the one before, which comes back without an event."""
+    await circuit.permit()
+    old = circuit.limits
+    for _ in range(3):
+        circuit.configure(policy=Consecutive(1))
+        await circuit.fail()
+        assert (await circuit.view()).config_before == old.text
+        await circuit.recover()
+        assert (await circuit.view()).config_before == old.text
+        await circuit.fail()
+        assert (await circuit.view()).config_before == old.text
+        circuit.limits = old
+        await circuit.set_mode(None)
+        clock.advance(60)
+        await circuit.permit()
+        assert (await circuit.view()).config == old.text
+    assert "config_changed" not in await circuit.happened()
 
 
 async def test_each_caller_is_judged_by_its_own_configuration(circuit: Circuit) -> None:

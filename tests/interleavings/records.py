@@ -16,13 +16,14 @@ Answer = Permitted | Refused | Recorded | None
 # Fields that scripts write for people, and that decide nothing.
 _FOR_PEOPLE = {
     *("v", "revision", "opened_at", "opened_at_ms", "trip_reason", "last_error", "tripped_by", "mode_reason"),
-    *("mode_actor", "calls", "slow_calls"),
+    *("mode_actor", "failures", "calls", "slow_calls"),
 }
 # Fields that decide something, but nothing in what is searched: cooldowns do not grow, there is no ramp, no operator
 # changes thresholds, no replica is an outlier, and every replica has the same configuration.
-_SET_ASIDE = {*("reopens", "closed_at_ms", "settings", "outlier", "config", "config_at_ms")}
-_DECISIVE = {*("state", "generation", "failures", "retry_at_ms", "probe_successes", "mode", "mode_until_ms")}
+_SET_ASIDE = {*("reopens", "closed_at_ms", "settings", "outlier", "config", "config_before", "config_at_ms")}
+_DECISIVE = {*("state", "generation", "run", "retry_at_ms", "probe_successes", "mode", "mode_until_ms")}
 _PARTS = ("calls", "failures")
+_RUN = "run:"
 _KEYS = KeySpace("breaker:")
 
 
@@ -107,7 +108,8 @@ class Guise:
         record = {
             "state": core.state,
             "generation": self.generation,
-            "failures": core.failures,
+            "failures": core.failures + self.past,
+            "run": core.failures,
             "retry_at_ms": now_ms + core.retry_ms if core.state != "closed" else 0,
             "probe_successes": core.probe_successes,
             "mode": core.mode,
@@ -119,6 +121,7 @@ class Guise:
             "settings": "",
             "outlier": "",
             "config": self.limits.text,
+            "config_before": self.text,
             "config_at_ms": now_ms - self.age,
             "revision": 7,
             "opened_at": "",
@@ -132,13 +135,15 @@ class Guise:
         }
         traces = list(enumerate((case.own, *case.others)))
         leases = [(self.name(index), float(now_ms + trace.lease_ms)) for index, trace in traces if trace.lease_ms >= 0]
-        window = {self.name(index): str(now_ms) for index, trace in traces if trace.counted}
+        window = {_RUN + self.name(index): str(now_ms) for index, trace in traces if trace.counted}
         for age, *amounts in core.buckets:
             # What is out of the window is as good as any other that is.
             bucket_ms = bucket_ms_of(self.limits)
             began_ms = now_ms - now_ms % bucket_ms - (age + (self.past if age == BUCKETS else 0)) * bucket_ms
             window |= {
-                f"{began_ms}:{part}": str(amount) for part, amount in zip(_PARTS, amounts, strict=True) if amount
+                f"{began_ms}:{bucket_ms}:{part}": str(amount)
+                for part, amount in zip(_PARTS, amounts, strict=True)
+                if amount
             }
         by_deadline = sorted(leases, key=lambda member: (member[1], member[0]))
         return Dump({name: str(value) for name, value in record.items()}, by_deadline, window, [], 0)
@@ -165,7 +170,7 @@ class Guise:
     def _trace(self, index: int, leases: dict[str, float], window: Mapping[str, str]) -> Trace:
         deadline_ms = leases.pop(self.name(index), None)
         lease_ms = -1 if deadline_ms is None else max(0, round(deadline_ms) - self.now_ms)
-        return Trace(lease_ms, self.name(index) in window)
+        return Trace(lease_ms, _RUN + self.name(index) in window)
 
     def _core(self, dump: Dump) -> Core:
         record, now_ms = dump.record, self.now_ms
@@ -176,7 +181,7 @@ class Guise:
         mode_until_ms = int(record["mode_until_ms"])
         return Core(
             state=record["state"],
-            failures=int(record["failures"]) if self.limits.consecutive else 0,
+            failures=int(record["run"]) if self.limits.consecutive else 0,
             retry_ms=max(0, int(record["retry_at_ms"]) - now_ms),
             probe_successes=int(record["probe_successes"]),
             mode=record["mode"],
@@ -193,7 +198,7 @@ class Guise:
         parts = [(name.split(":"), int(amount)) for name, amount in window.items()]
         return put_together(
             Bucket((now_ms - int(began_ms)) // bucket_ms, **(dict.fromkeys(_PARTS, 0) | {part: amount}))
-            for (began_ms, part), amount in parts
+            for (began_ms, _, part), amount in parts
         )
 
 

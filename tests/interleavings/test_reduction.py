@@ -115,7 +115,7 @@ class Walk:
         before = await self._dump()
         current = int(before.record.get("generation", 0))
         question = question._replace(fresh=question.verb == "report" and member.generation == current)
-        traces = {token for token, _ in before.probes} | set(before.window)
+        traces = {token for token, _ in before.probes} | {field.removeprefix("run:") for field in before.window}
         others = sorted((traces & self._left) - {member.permit_id})
         living = Living(
             limits=self._limits,

@@ -62,8 +62,8 @@ MISTAKES = (
     Mistake(
         name="lapsed leases keep their place",
         script="acquire",
-        right="redis.call('ZREMRANGEBYSCORE', keys.probes, '-inf', now_ms)\n",
-        wrong="",
+        right="redis.call('ZCOUNT', keys.probes, '(' .. now_ms, '+inf')",
+        wrong="redis.call('ZCARD', keys.probes)",
         broken="asking was refused where it had to be permitted",
         leads_to="time and healthy newcomers do not close the circuit",
     ),
@@ -77,8 +77,8 @@ MISTAKES = (
     Mistake(
         name="a probe too many",
         script="acquire",
-        right="redis.call('ZCARD', keys.probes) < limits.probe_limit",
-        wrong="redis.call('ZCARD', keys.probes) <= limits.probe_limit",
+        right="'+inf') < limits.probe_limit",
+        wrong="'+inf') <= limits.probe_limit",
         broken="asking was permitted where it had to be refused",
         leads_to="3 probes are out",
     ),
@@ -92,7 +92,7 @@ MISTAKES = (
     Mistake(
         name="one failure counts as often as it is reported",
         script="_count",
-        right="redis.call('HEXISTS', keys.window, told.permit_id) == 1",
+        right="redis.call('HEXISTS', keys.window, RUN .. told.permit_id) == 1",
         wrong="false",
         broken="a circuit tripped that had no reason to",
     ),
@@ -106,9 +106,9 @@ MISTAKES = (
     ),
     Mistake(
         name="calls count for twice as long as the window",
-        script="_count",
-        right="began_ms > current - bucket_ms * BUCKETS",
-        wrong="began_ms > current - 2 * bucket_ms * BUCKETS",
+        script="_window",
+        right="width_ms * BUCKETS and",
+        wrong="2 * width_ms * BUCKETS and",
         broken="a circuit tripped that had no reason to",
         scope=RATE,
     ),

@@ -82,15 +82,20 @@ class Circuit(RuleBasedStateMachine):
             assert other == first
         return first
 
-    @initialize(config=_configs())
-    def configure(self, config: BreakerConfig) -> None:
+    @initialize(config=_configs(), other_policy=_POLICIES)
+    def configure(self, config: BreakerConfig, other_policy: Consecutive | FailureRate) -> None:
         self.limits = config.limits()
-        self.other_limits = replace(config, cooldown_seconds=9.0).limits()
+        self.other_limits = replace(config, policy=other_policy, cooldown_seconds=9.0).limits()
 
     @rule(seconds=st.sampled_from([0.001, 0.4, 1.999, 2.0, 5.0, 60.0]))
     def time_passes(self, seconds: float) -> None:
         for clock in self.clocks.values():
             clock.advance(seconds)
+
+    @rule(seconds=st.sampled_from([0.001, 0.4, 2.0, 6.0, 3600.0]))
+    def clock_is_set_back(self, seconds: float) -> None:
+        """As when a server corrects its clock, or one that is behind is promoted."""
+        self.time_passes(-seconds)
 
     @rule(
         permit_id=st.sampled_from(_PERMIT_IDS),
@@ -113,6 +118,7 @@ class Circuit(RuleBasedStateMachine):
         slow=st.integers(0, 1),
         open_for_ms=st.sampled_from([0, 0, 0, 700, 10**7]),
         alone=st.sampled_from([False, False, True]),
+        redeployed=st.sampled_from([False, False, False, True]),
     )
     def record(  # noqa: PLR0917 - Hypothesis draws each of them
         self,
@@ -123,6 +129,7 @@ class Circuit(RuleBasedStateMachine):
         slow: int,
         open_for_ms: int,
         alone: bool,
+        redeployed: bool,
     ) -> None:
         permit_id = data.draw(st.sampled_from(sorted(self.permits)))
         failed = outcome is Outcome.FAILURE
@@ -138,13 +145,30 @@ class Circuit(RuleBasedStateMachine):
             open_for_ms=open_for_ms if failed else 0,
             alone=alone and failed,
         )
-        self.ask("record", "c", told, self.limits)
+        self.ask("record", "c", told, self.other_limits if redeployed else self.limits)
         if drop:
             del self.permits[permit_id]
 
+    @rule()
+    def an_outage_comes_and_goes(self) -> None:
+        """The circuit opens and its probe succeeds, or whatever else comes of it now: single steps get there rarely."""
+        for outcome, open_for_ms in ((Outcome.FAILURE, 700), (Outcome.SUCCESS, 0)):
+            reply = self.ask("acquire", "c", "outage", self.limits, "replica-1")
+            told = Report(
+                permit_id="outage", generation=reply.generation, outcome=outcome, error="Boom", open_for_ms=open_for_ms
+            )
+            self.ask("record", "c", told, self.limits)
+            self.time_passes(0.7)
+
     @precondition(lambda self: self.permits)
-    @rule(data=st.data(), calls=st.integers(0, 5), failures=st.integers(0, 2))
-    def record_a_batch(self, data: st.DataObject, calls: int, failures: int) -> None:
+    @rule(
+        data=st.data(),
+        calls=st.integers(0, 5),
+        failures=st.integers(0, 2),
+        slow=st.integers(0, 2),
+        redeployed=st.booleans(),
+    )
+    def record_a_batch(self, data: st.DataObject, calls: int, failures: int, slow: int, redeployed: bool) -> None:
         permit = self.permits[data.draw(st.sampled_from(sorted(self.permits)))]
         told = Report(
             permit_id="batch",
@@ -153,8 +177,9 @@ class Circuit(RuleBasedStateMachine):
             replica_id="replica-2",
             calls=calls + failures,
             failures=failures,
+            slow=slow,
         )
-        self.ask("record", "c", told, self.limits)
+        self.ask("record", "c", told, self.other_limits if redeployed else self.limits)
 
     @rule(permit_id=st.sampled_from(_PERMIT_IDS))
     def give_back_unseen(self, permit_id: str) -> None:
@@ -210,7 +235,7 @@ def test_views_differ_when_a_record_differs() -> None:
     """The comparison above can fail: two views that differ in one field are not equal."""
     machine = Circuit()
     try:
-        machine.configure(BreakerConfig())
+        machine.configure(BreakerConfig(), FailureRate())
         machine.acquire("permit-0", "replica-1", may_probe=True, redeployed=False)
         seen = machine.ask("snapshot", "c")
         assert seen != seen._replace(failures=seen.failures + 1)

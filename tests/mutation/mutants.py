@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PYTHON = ("_machine", "_record", "_window")
+PYTHON = ("_machine", "_count", "_draw", "_record", "_window")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,9 @@ class _Teller:
             del self._permits[permit_id]
 
     async def _wait(self) -> None:
+        if self._chance(0.15):
+            self._clock.advance(-self._draw.choice([0.001, 0.4, 2, 6, 3600]))
+            return
         seen = await self._store.snapshot("c")
         moments = [self._clock.now_ms + each for each in (1, 99, 100, 400, 1000, 1999, 2000, 4000, 60_000)]
         if seen is not None:

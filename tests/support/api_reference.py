@@ -53,7 +53,7 @@ def _public_modules(module: griffe.Module) -> Iterator[griffe.Module]:
     if _exported(module):
         yield module
     for name, inner in sorted(module.modules.items()):
-        if not name.startswith("_"):
+        if not name.startswith("_") and not inner.is_alias:  # an alias is what the module imports
             yield from _public_modules(inner)
 
 

@@ -111,7 +111,7 @@ def _is_whole(node: RedisServer) -> bool:
 
 
 @contextmanager
-def cluster(kind: str) -> Iterator[Cluster]:
+def cluster(kind: str, **settings: str) -> Iterator[Cluster]:
     """Start a Cluster whose nodes all know each other."""
     with ExitStack() as exits:
         nodes = tuple(
@@ -123,6 +123,7 @@ def cluster(kind: str) -> Iterator[Cluster]:
                     cluster_port=free_port(),
                     cluster_node_timeout=_DOWN_AFTER_MS,
                     cluster_replica_validity_factor=0,
+                    **settings,
                 )
             )
             for _ in range(4)

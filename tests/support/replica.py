@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from breaker import BreakerConfig, CircuitBreaker, RedisStore
-from breaker._redis_feed import RedisFeed
 
 NAME = "stripe:create_intent"
 
@@ -36,12 +35,6 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-def is_reading() -> bool:
-    """Tell whether a circuit is being read, so that its copy begins."""
-    running = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-    return RedisFeed._begin.__qualname__ in running
-
-
 class Replica:
     """A store and a breaker, as one process has them."""
 
@@ -62,7 +55,8 @@ class Replica:
     async def warm(self) -> None:
         await self.breaker.call(works)
         # A message may have been faster than the read that begins a copy; what is counted from here on is without it.
-        await until(lambda: self.permits and not is_reading())
+        await until(lambda: self.permits)
+        await self.store._feed._unread.join()
 
     async def fail(self, times: int) -> None:
         for _ in range(times):

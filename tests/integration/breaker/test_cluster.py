@@ -68,6 +68,29 @@ async def test_a_message_that_the_nodes_lose_makes_no_copy_old_for_long(
                 await until(lambda: replica.permits and not replica.refuses)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_node_that_is_away_takes_only_its_own_circuits_along(kind: str) -> None:
+    """Calls to a circuit on it neither speak for the others nor keep them from being asked."""
+    with cluster(kind, cluster_require_full_coverage="no") as nodes:
+        gone, alive = nodes.primaries[1:]
+        async with replicas() as start:
+            sick = start(nodes.url, "api-1", STRICT, circuit=nodes.circuit_of(gone), timeout_seconds=1)
+            healthy = CircuitBreaker(nodes.circuit_of(alive), sick.store, STRICT)
+            for breaker in (sick.breaker, healthy):
+                await breaker.call(works)
+            gone.kill()
+            for _ in range(20):
+                assert await sick.breaker.call(works) == "charged"
+                assert await healthy.call(works) == "charged"
+                assert not healthy._circuit._is_away
+            assert sick.store.degraded
+            assert sick.breaker._circuit._is_away
+            gone.start()
+            async with asyncio.timeout(20):
+                while sick.store.degraded:
+                    assert await sick.breaker.call(works) == "charged"
+
+
 def hand_over(nodes: Cluster) -> None:
     """Let the replica take over as an operator does before he works on the primary."""
     with nodes.replica.client() as client:

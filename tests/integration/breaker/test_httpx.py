@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import pytest
 
-from breaker import BreakerConfig, CallNotPermittedError, RedisStore, State, View
-from breaker.integrations.httpx import BreakerTransport, PerHost
+from breaker import BreakerConfig, CallNotPermittedError, RedisStore, State, View, sync
+from breaker.integrations.httpx import BreakerTransport, PerHost, SyncBreakerTransport, SyncPerHost
+from tests.support.replica import until
 
 CONFIG = BreakerConfig(cooldown_seconds=600)
 _ANSWERS = {
@@ -56,7 +57,7 @@ async def host() -> AsyncIterator[Host]:
 
 
 @asynccontextmanager
-async def replica(redis_url: str, host: Host) -> AsyncIterator[tuple[httpx.AsyncClient, RedisStore]]:
+async def replica(redis_url: str, host: Host) -> AsyncIterator[tuple[httpx.AsyncClient, RedisStore, PerHost]]:
     """Yield a guarded client with one connection at most: one that were not given back would block the next request."""
     store = RedisStore.from_url(redis_url, timeout_seconds=5)
     per_host = PerHost(store, CONFIG)
@@ -66,9 +67,28 @@ async def replica(redis_url: str, host: Host) -> AsyncIterator[tuple[httpx.Async
     async with httpx.AsyncClient(
         transport=transport, base_url=f"http://127.0.0.1:{host.port}", timeout=timeout
     ) as client:
-        yield client, store
+        yield client, store, per_host
     await per_host.aclose()
     await store.aclose()
+
+
+@contextmanager
+def replica_of_threads(redis_url: str, host: Host) -> Iterator[tuple[httpx.Client, SyncPerHost]]:
+    """Yield the same for threads."""
+    store = sync.RedisStore.from_url(redis_url, timeout_seconds=5)
+    per_host = SyncPerHost(store, CONFIG)
+    transport = SyncBreakerTransport(httpx.HTTPTransport(limits=httpx.Limits(max_connections=1)), breaker_for=per_host)
+    with httpx.Client(
+        transport=transport, base_url=f"http://127.0.0.1:{host.port}", timeout=httpx.Timeout(5, read=0.2)
+    ) as client:
+        yield client, per_host
+    per_host.close()
+    store.close()
+
+
+async def until_open(per_host: PerHost | SyncPerHost) -> None:
+    """Wait until the message that the host's circuit is open has arrived."""
+    await until(lambda: [breaker.status.state for breaker in per_host] == [State.OPEN])
 
 
 async def seen(store: RedisStore, host: Host) -> View:
@@ -80,11 +100,12 @@ async def seen(store: RedisStore, host: Host) -> View:
 
 async def test_the_fleet_shares_what_one_replica_learned_of_a_host(redis_url: str, host: Host) -> None:
     """Failures of two replicas add up, and neither sends another request."""
-    async with replica(redis_url, host) as (one, store), replica(redis_url, host) as (other, _):
+    async with replica(redis_url, host) as (one, store, _), replica(redis_url, host) as (other, _, others_circuits):
         assert (await one.get("/fails")).text == "down"
         with pytest.raises(httpx.ReadTimeout):
             await other.get("/hangs")
         assert (await one.get("/fails")).status_code == 500
+        await until_open(others_circuits)
         for client in (one, other):
             with pytest.raises(CallNotPermittedError) as refused:
                 await client.get("/works")
@@ -94,7 +115,7 @@ async def test_the_fleet_shares_what_one_replica_learned_of_a_host(redis_url: st
 
 async def test_a_body_that_breaks_off_is_a_failure(redis_url: str, host: Host) -> None:
     """The caller sees the broken connection as without a breaker."""
-    async with replica(redis_url, host) as (client, store):
+    async with replica(redis_url, host) as (client, store, _):
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get("/breaks")
         view = await seen(store, host)
@@ -103,7 +124,7 @@ async def test_a_body_that_breaks_off_is_a_failure(redis_url: str, host: Host) -
 
 async def test_a_rate_limit_opens_the_circuit_for_the_time_that_it_names(redis_url: str, host: Host) -> None:
     """One answer is enough for the whole fleet."""
-    async with replica(redis_url, host) as (client, store):
+    async with replica(redis_url, host) as (client, store, _):
         assert (await client.get("/limits")).status_code == 429
         view = await seen(store, host)
     assert (view.state, view.last_error) == (State.OPEN, "HTTP 429")
@@ -112,7 +133,7 @@ async def test_a_rate_limit_opens_the_circuit_for_the_time_that_it_names(redis_u
 
 async def test_every_connection_goes_back_to_the_pool(redis_url: str, host: Host) -> None:
     """Read, streamed, left at once or failed: the next request finds the only connection free."""
-    async with replica(redis_url, host) as (client, store):
+    async with replica(redis_url, host) as (client, store, _):
         assert (await client.get("/works")).text == "hello"
         assert (await client.get("/streams")).text == "hello"
         assert host.connections == 1
@@ -124,3 +145,43 @@ async def test_every_connection_goes_back_to_the_pool(redis_url: str, host: Host
             await client.get("/hangs")
         assert (await client.get("/works")).text == "hello"
         assert (await seen(store, host)).state is State.CLOSED
+
+
+async def test_threads_and_tasks_share_what_they_learned_of_a_host(redis_url: str, host: Host) -> None:
+    """Failures of a client in threads and of one in tasks add up, and neither sends another request."""
+
+    def refused_in_a_thread() -> float:
+        with pytest.raises(CallNotPermittedError) as refused:
+            in_threads.get("/works")
+        return refused.value.retry_after_seconds
+
+    with replica_of_threads(redis_url, host) as (in_threads, circuits):
+        async with replica(redis_url, host) as (in_tasks, store, _):
+            assert (await asyncio.to_thread(in_threads.get, "/fails")).text == "down"
+            with pytest.raises(httpx.ReadTimeout):
+                await asyncio.to_thread(in_threads.get, "/hangs")
+            assert (await in_tasks.get("/fails")).status_code == 500
+            with pytest.raises(CallNotPermittedError):
+                await in_tasks.get("/works")
+            await until_open(circuits)
+            assert await asyncio.to_thread(refused_in_a_thread) > 590
+            assert (await seen(store, host)).failures == 3
+
+
+async def test_every_connection_of_threads_goes_back_to_the_pool(redis_url: str, host: Host) -> None:
+    """Read, streamed, left at once, broken off or failed: the next request finds the only connection free."""
+
+    def use() -> None:
+        assert client.get("/works").text == "hello"
+        assert client.get("/streams").text == "hello"
+        assert host.connections == 1
+        with client.stream("GET", "/streams"):
+            pass
+        with client.stream("GET", "/fails"):
+            pass
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/breaks")
+        assert client.get("/works").text == "hello"
+
+    with replica_of_threads(redis_url, host) as (client, _):
+        await asyncio.to_thread(use)

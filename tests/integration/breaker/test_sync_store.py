@@ -363,12 +363,12 @@ def test_a_subscription_that_stands_again_while_the_store_counts_as_away_stays(
 
     store._feed._open = open_subscription
     store._feed._recover = lambda: recovers.append(None)
-    store._guard.degraded, store._guard._try_again_at = True, time.monotonic() + 60
+    store._guard.degraded, store._guard._try_again_at = True, dict.fromkeys((True, False), time.monotonic() + 60)
     cli.client_kill_filter(_type="pubsub")
     wait_until(lambda: bool(opened), "the subscription is opened again")
     wait_until(lambda: len(recovers) > 10, "some heartbeats")
     assert not permits(breaker)
-    store._guard._try_again_at = 0
+    store._guard._try_again_at.update({True: 0.0, False: 0.0})
     store._feed._recover = recover
     wait_until(lambda: permits(breaker), "the copy is fresh again")
     assert not store.degraded
@@ -571,9 +571,9 @@ def test_a_handler_of_the_log_may_make_guarded_calls_on_the_same_store(
 
     monkeypatch.setattr(caplog.handler, "emit", page)
     assert breaker.call(works) == "charged"
-    store._guard._try_again_at = 0
+    store._guard._try_again_at.update({True: 0.0, False: 0.0})
     store._registered |= {NAME, "pager"}
-    monkeypatch.setattr(store, "_evaluate", lambda *_: ["permitted", "closed", 1, "auto", "nothing", "", 0])
+    monkeypatch.setattr(store, "_evaluate", lambda *_: ["permitted", "closed", 1, "auto", 0, "nothing", "", 0])
     assert breaker.call(works) == "charged"
     assert [words[:24] for words in told] == ["the store is away, each ", "the store answers again;"]
 
@@ -607,7 +607,7 @@ def test_a_frozen_server_costs_one_store_timeout_and_what_was_known_is_kept(
         assert len(waits) == 170
         assert sum(wait >= 0.3 for wait in waits) == 1, "only the first call waited for the server"
         monkeypatch.setattr("breaker._store_guard._PAUSE_SECONDS", 0)
-        store._guard._try_again_at = 0
+        store._guard._try_again_at.update({True: 0.0, False: 0.0})
 
         def is_back() -> bool:
             """Call, and tell whether the store answered."""
@@ -751,3 +751,20 @@ def test_sentinels_lead_to_the_primary_also_after_a_failover(start: Start, monke
         view = store.snapshot(NAME)
         assert view is not None
         assert view.state is State.OPEN
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_OPEN, Mode.FORCED_CLOSED])
+def test_an_operators_mode_ends_with_its_record(
+    start: Start, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """Neither calls nor messages tell that the circuit was deleted: it is read again now and then."""
+    monkeypatch.setattr("breaker.sync._redis_feed._REREAD_SECONDS", 0.05)
+    breaker = start("api-1")
+    breaker.call(works)
+    wait_until(lambda: permits(breaker), "the copy is there")
+    store_of(breaker).control(NAME, Override(mode=mode, reason="works on it", actor="anna"))
+    wait_until(lambda: breaker.status.mode is mode, "the mode is known")
+    cli.flushall()
+    wait_until(lambda: not breaker._circuit.mirror._fresh, "the copy is gone")
+    assert breaker.call(works) == "charged"
+    assert breaker.status.mode is Mode.AUTO

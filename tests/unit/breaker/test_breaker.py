@@ -11,15 +11,17 @@ from breaker import (
     CallNotPermittedError,
     CallTimeoutError,
     CircuitBreaker,
+    ConfigError,
     Consecutive,
     EventKind,
     MemoryStore,
     Outcome,
     State,
     StoreUnavailableError,
+    sync,
 )
 from breaker._limits import Limits
-from breaker._types import Permitted, Recorded, Refused, Report
+from breaker._types import Permitted, Recorded, Refused, Report, Transition
 from tests.support.stores import ManualClock
 
 CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, call_timeout_seconds=4)
@@ -537,3 +539,59 @@ async def test_a_memory_store_is_never_away(store: MemoryStore) -> None:
     """It can be closed, and it is never degraded."""
     await store.aclose()
     assert not store.degraded
+
+
+async def test_a_listener_that_fails_again_and_again_is_told_of_once(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And once more when it has worked meanwhile: an outage is made of many refusals."""
+    fails_now = True
+
+    def listener(_: BreakerEvent) -> None:
+        if fails_now:
+            raise RuntimeError
+
+    breaker = CircuitBreaker("c", store, BreakerConfig(policy=Consecutive(1)), listeners=[listener])
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    for fails_now in (True, True, False, True):  # noqa: B007 - the listener looks at it
+        with pytest.raises(CallNotPermittedError):
+            await breaker.call(works)
+    assert len(caplog.records) == 2
+
+
+async def test_a_cancellation_that_a_listener_raises_cancels_no_call(store: MemoryStore, clock: ManualClock) -> None:
+    """It waits for nothing, so whatever it raises is its own; the probe's caller gets the result."""
+
+    def listener(_: BreakerEvent) -> None:
+        raise asyncio.CancelledError
+
+    breaker = CircuitBreaker("c", store, CONFIG, listeners=[listener])
+    for _ in range(3):
+        with pytest.raises(ProviderDownError):
+            await breaker.call(fails)
+    clock.advance(30)
+    assert await breaker.call(works) == "charged"
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+async def test_a_listener_may_end_the_program(store: MemoryStore, end: type[BaseException]) -> None:
+    """That is no failure of the listener."""
+
+    def listener(_: BreakerEvent) -> None:
+        raise end
+
+    breaker = CircuitBreaker("c", store, BreakerConfig(policy=Consecutive(1)), listeners=[listener])
+    permit = await breaker.admit()
+    with pytest.raises(end):
+        breaker._circuit.delivered(
+            Report(permit_id="p", generation=permit.generation, outcome=Outcome.FAILURE),
+            Recorded(True, State.OPEN, permit.generation + 1, 1, Transition.TRIPPED),
+            (0, 0),
+        )
+
+
+def test_a_store_of_threads_is_refused_at_the_door() -> None:
+    """The message says which breaker is for it."""
+    with pytest.raises(ConfigError, match=r"breaker\.sync\.CircuitBreaker"):
+        CircuitBreaker("c", sync.MemoryStore())  # type: ignore[arg-type]

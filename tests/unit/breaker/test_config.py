@@ -15,6 +15,8 @@ from breaker import (
     RedisStore,
 )
 
+_TEN_YEARS_SECONDS = 10 * 365 * 24 * 3600
+
 
 @pytest.mark.parametrize(
     ("make", "complaint"),
@@ -48,11 +50,25 @@ from breaker import (
         (lambda: BreakerConfig(call_timeout_seconds=-1), "call_timeout_seconds must be above 0"),
         (lambda: BreakerConfig(lease_seconds=0), "lease_seconds must be above 0"),
         (lambda: BreakerConfig(call_timeout_seconds=None), "without call_timeout_seconds, lease_seconds"),
-        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=4), "must not be below call_timeout_seconds"),
+        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=4), "must exceed call_timeout_seconds by 0.5 s"),
+        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5), "must exceed call_timeout_seconds by 0.5 s"),
+        (lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5.499), "must exceed call_timeout_seconds by"),
         (lambda: BreakerConfig(idle_seconds=0), "idle_seconds must be above 0"),
         (lambda: BreakerConfig(idle_seconds=30), "idle_seconds must cover"),
         (lambda: BreakerConfig(on_store_error="explode"), "on_store_error must be one of local, permit, refuse"),  # type: ignore[arg-type]
+        (lambda: FailureRate(window_seconds=1e15), "window_seconds must be 1 or more, and at most ten years"),
+        (lambda: FailureRate(slow_call_seconds=1e15), "slow_call_seconds must be above 0, and at most ten years"),
+        (lambda: BreakerConfig(idle_seconds=float("inf")), "idle_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(cooldown_seconds=1e15), "cooldown_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(max_cooldown_seconds=1e15), "max_cooldown_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(stable_after_seconds=1e15), "stable_after_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(call_timeout_seconds=1e15), "call_timeout_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(lease_seconds=1e15), "lease_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(ramp_seconds=1e15), "ramp_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(flush_seconds=1e15), "flush_seconds must be .* at most ten years"),
+        (lambda: BreakerConfig(idle_seconds=_TEN_YEARS_SECONDS + 1), "idle_seconds must be .* at most ten years"),
         (lambda: CircuitBreaker("a b", MemoryStore()), "a name is 1 to 200 characters"),
+        (lambda: CircuitBreaker("a\udcff", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("{a}", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: CircuitBreaker("", MemoryStore()), "a name is 1 to 200 characters"),
         (lambda: RedisStore.from_url("redis://x", heartbeat_seconds=0), "heartbeat_seconds must be above 0"),
@@ -99,8 +115,11 @@ def test_a_plain_word_will_do_for_on_store_error() -> None:
     [
         lambda: BreakerConfig(cooldown_multiplier=1, cooldown_jitter=0, minimum_reporters=1, stable_after_seconds=0),
         lambda: BreakerConfig(cooldown_multiplier=100, cooldown_jitter=1, ramp_seconds=0),
-        lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5),
+        lambda: BreakerConfig(call_timeout_seconds=5, lease_seconds=5.5),
+        lambda: BreakerConfig(call_timeout_seconds=0.7, lease_seconds=1.2),
         lambda: BreakerConfig(cooldown_seconds=30, idle_seconds=41),
+        lambda: BreakerConfig(idle_seconds=_TEN_YEARS_SECONDS, ramp_seconds=_TEN_YEARS_SECONDS),
+        lambda: FailureRate(window_seconds=_TEN_YEARS_SECONDS, slow_call_seconds=_TEN_YEARS_SECONDS),
         lambda: FailureRate(threshold=1, slow_rate_threshold=1, window_seconds=1, minimum_calls=1),
         lambda: FailureRate(threshold=0.0001, slow_rate_threshold=0.0001, slow_call_seconds=0.001),
         lambda: CircuitBreaker("n" * 200, MemoryStore()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,13 +13,17 @@ from breaker import (
     CallNotPermittedError,
     CircuitBreaker,
     Consecutive,
+    Consistency,
     EventKind,
     FailureRate,
+    Mode,
+    OpenFor,
+    Override,
     Reason,
     State,
     View,
 )
-from tests.support.replica import ProviderDownError, fails, works
+from tests.support.replica import ProviderDownError, fails, until, works
 from tests.support.stores import ManualClock
 from tests.support.telling_store import TellingStore
 
@@ -169,3 +174,120 @@ async def test_a_rate_names_its_outlier_too(store: TellingStore, clock: ManualCl
     clock.advance(10)
     assert await sick.call(works) == "charged"
     assert (await seen(store)).outlier == ""
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY, None])
+async def test_an_operators_word_ends_the_isolation(store: TellingStore, mode: Mode | None) -> None:
+    """A mode or a reset is for every replica, also for one that stays away by itself."""
+    sick = replica(store, "sick")
+    await fail(sick, 3)
+    await store.control("c", Override(mode=mode, reason="it is well", actor="anna"))
+    assert not sick.status.isolated
+    assert await sick.call(works) == "charged"
+
+
+async def test_a_forced_open_circuit_refuses_an_outlier_in_every_way(store: TellingStore, clock: ManualClock) -> None:
+    """Its own probe is due, and is not made all the same."""
+    sick = replica(store, "sick")
+    await fail(sick, 3)
+    clock.advance(10)
+    await store.control("c", Override(mode=Mode.FORCED_OPEN, reason="keep away", actor="anna"))
+    for attempt in (sick.call(works), sick.admit(), sick.__aenter__()):
+        with pytest.raises(CallNotPermittedError) as refused:
+            await attempt
+        assert refused.value.reason is Reason.FORCED_OPEN
+
+
+async def test_a_strict_outlier_asks_before_it_probes(store: TellingStore, clock: ManualClock) -> None:
+    """The fleet's circuit has opened meanwhile, which no message told: the isolation gives way to it."""
+    config = BreakerConfig(
+        policy=Consecutive(3), minimum_reporters=2, cooldown_seconds=10, consistency=Consistency.STRICT
+    )
+    sick, other = replica(store, "sick", config), replica(store, "other", config)
+    await fail(sick, 3)
+    with pytest.raises(CallNotPermittedError) as refused:
+        await sick.call(works)
+    assert refused.value.reason is Reason.OUTLIER
+    peeked = await sick.peek()
+    assert peeked is not None
+    assert peeked.reason is Reason.OUTLIER
+    clock.advance(5)
+    await fail(other, 1)
+    clock.advance(5)
+    with pytest.raises(CallNotPermittedError) as refused:
+        await sick.call(works)
+    assert refused.value.reason is Reason.OPEN
+    assert not sick.status.isolated
+
+
+async def test_an_outlier_stays_away_while_the_store_is_away(store: TellingStore) -> None:
+    """What it knows of itself holds."""
+    sick = replica(store, "sick")
+    await fail(sick, 3)
+    for _, see in store.followers:
+        see(None)
+    store.is_away = True
+    with pytest.raises(CallNotPermittedError) as refused:
+        await sick.call(works)
+    assert refused.value.reason is Reason.OUTLIER
+    peeked = await sick.peek()
+    assert peeked is not None
+    assert peeked.reason is Reason.OUTLIER
+
+
+async def test_failures_of_many_calls_name_one_outlier_once(store: TellingStore) -> None:
+    """They end together, and each of them alone would have isolated the replica."""
+    events: list[BreakerEvent] = []
+    sick = replica(store, "sick", listeners=[events.append])
+    await sick.call(works)
+    await asyncio.gather(*(sick.call(fails) for _ in range(10)), return_exceptions=True)
+    assert [event.kind for event in events] == [EventKind.OUTLIER]
+    assert sick.status.transitions == {"outlier": 1}
+
+
+async def test_a_slow_call_that_isolates_keeps_its_own_end(store: TellingStore) -> None:
+    """Counted as slow while it hung, it fails with a word of the dependency's: the circuit opens until then."""
+    policy = FailureRate(minimum_calls=1, slow_call_seconds=0.001, slow_rate_threshold=0.5)
+    sick = replica(
+        store, "sick", BreakerConfig(policy=policy, minimum_reporters=2), classify_error=lambda _: OpenFor(60)
+    )
+    await sick.call(works)
+    may_end = asyncio.Event()
+
+    async def slow() -> None:
+        await may_end.wait()
+        raise ProviderDownError
+
+    call = asyncio.ensure_future(sick.call(slow))
+    await until(lambda: any(report.alone for report in store.reports))
+    may_end.set()
+    with pytest.raises(ProviderDownError):
+        await call
+    view = await seen(store)
+    assert (view.state, view.retry_at_ms - view.now_ms) == (State.OPEN, 60_000)
+
+
+@pytest.mark.parametrize("mode", [Mode.FORCED_CLOSED, Mode.METRICS_ONLY])
+async def test_where_an_operator_decides_no_replica_isolates_itself(store: TellingStore, mode: Mode) -> None:
+    """What fails while everything is let through makes no outlier, however often."""
+    policy = FailureRate(minimum_calls=3)
+    sick = replica(store, "sick", BreakerConfig(policy=policy, minimum_reporters=2))
+    await sick.call(works)
+    await store.control("c", Override(mode=mode, reason="it is well", actor="anna"))
+    await fail(sick, 10)
+    assert not sick.status.isolated
+    assert await sick.call(works) == "charged"
+
+
+async def test_a_report_that_arrives_under_an_operators_mode_isolates_nobody(store: TellingStore) -> None:
+    """The call began before; the mode came while its failure was on its way."""
+    sick = replica(store, "sick")
+    await fail(sick, 2)
+    store.paused = asyncio.Event()
+    last = asyncio.ensure_future(sick.call(fails))
+    await until(lambda: store.reports[-1].alone)
+    await store.control("c", Override(mode=Mode.FORCED_CLOSED, reason="it is well", actor="anna"))
+    store.paused.set()
+    with pytest.raises(ProviderDownError):
+        await last
+    assert not sick.status.isolated

@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from breaker import BreakerConfig, ConfigError, Consecutive, FailureRate
-from breaker._limits import Limits, adjusted, checked_changes, spelled
+from breaker._limits import ADJUSTABLE, Limits, adjusted, checked_changes, spelled
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,40 @@ def test_settings_of_a_newer_version_are_passed_over() -> None:
     assert limits.with_settings("patience=5 lease_ms=1 idle_ms=1") == limits
 
 
+@pytest.mark.parametrize(
+    ("settings", "consecutive", "multiplier"),
+    [
+        ("consecutive=5.9", 5, 1),
+        ("nonsense consecutive=5", 5, 1),
+        ("consecutive=5 consecutive=many", 5, 1),
+        ("consecutive=many", 3, 1),
+        ("consecutive=0", 3, 1),
+        ("consecutive=0.9", 3, 1),
+        ("consecutive=-4", 3, 1),
+        ("consecutive=1.2.3 multiplier=.", 3, 1),
+        ("multiplier=1.5", 3, 1.5),
+        ("multiplier=0.5", 3, 1),
+        ("multiplier=101", 3, 1),
+        ("consecutive=" + "9" * 400, 3, 1),
+    ],
+)
+def test_settings_that_cannot_be_read_are_passed_over(settings: str, consecutive: int, multiplier: float) -> None:
+    """A hand may have written them: what makes no sense leaves in force what was configured."""
+    after = BreakerConfig().limits().with_settings(settings)
+    assert (after.consecutive, after.multiplier) == (consecutive, multiplier)
+
+
+def test_the_scripts_hold_settings_to_the_same_ranges() -> None:
+    """What may be set, from where to where, and whether in whole numbers, is said twice and the same."""
+    text = (resources.files("breaker") / "lua" / "_limits.lua").read_text(encoding="utf-8")
+    said = re.findall(r"(\w+) = \{ ([\d.]+), (\w+)(, true)? \}", text.split("local ADJUSTABLE = {")[1].split("\n}")[0])
+    most = float(re.findall(r"local MOST = (\d+)", text)[0])
+    in_scripts = {
+        name: (float(least), most if to == "MOST" else float(to), bool(fraction)) for name, least, to, fraction in said
+    }
+    assert in_scripts == {name: (each.least, each.most, each.has_fraction) for name, each in ADJUSTABLE.items()}
+
+
 def test_changes_are_spelled_for_the_script() -> None:
     """A value becomes its text, and None an empty one."""
     changes = checked_changes({"cooldown_ms": 5000, "multiplier": 1.25, "consecutive": 2.0, "ramp_ms": None})
@@ -119,6 +153,7 @@ def test_a_change_that_makes_no_sense_is_named(settings: dict[str, float | None]
         ("a=1 b=2", {"a": ""}, "b=2"),
         ("a=1", {"a": ""}, ""),
         ("", {"a": ""}, ""),
+        ("nonsense a=x b=1.5 c=-1", {"d": "1"}, "b=1.5 d=1"),
     ],
 )
 def test_changes_are_made_to_settings(settings: str, changes: dict[str, str], after: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from breaker import BreakerConfig, Mode, OnStoreError, Outcome, Reason, State, View
+from breaker._known import Known
 from breaker._local import LocalLayer
 from breaker._types import Permitted, Recorded, Refused, Report, Reporting
 from tests.support.stores import ManualClock
@@ -20,9 +21,15 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def local(clock: ManualClock) -> LocalLayer:
-    """A local layer that knows nothing yet."""
-    return LocalLayer(CONFIG, clock)
+def known(clock: ManualClock) -> Known:
+    """What the store said last, which is nothing yet."""
+    return Known(clock)
+
+
+@pytest.fixture
+def local(known: Known) -> LocalLayer:
+    """A local layer that has counted nothing yet."""
+    return LocalLayer(CONFIG, known)
 
 
 def fail(local: LocalLayer, permit_id: str) -> Recorded:
@@ -32,9 +39,11 @@ def fail(local: LocalLayer, permit_id: str) -> Recorded:
     return local.record(Report(permit_id=permit_id, generation=permit.generation, outcome=Outcome.FAILURE))
 
 
-def test_a_known_open_circuit_stays_refused_until_its_own_deadline(local: LocalLayer, clock: ManualClock) -> None:
+def test_a_known_open_circuit_stays_refused_until_its_own_deadline(
+    known: Known, local: LocalLayer, clock: ManualClock
+) -> None:
     """What the store said last is honoured: the rest of the cooldown, then one probe of this replica's own."""
-    local.learn(Refused(State.OPEN, 9, Mode.AUTO, Reason.OPEN, 20_000, "ReadTimeout"))
+    known.learn(Refused(State.OPEN, 9, Mode.AUTO, Reason.OPEN, 20_000, "ReadTimeout"))
     clock.advance(15)
     refused = local.acquire("p1")
     assert isinstance(refused, Refused)
@@ -45,82 +54,122 @@ def test_a_known_open_circuit_stays_refused_until_its_own_deadline(local: LocalL
     assert isinstance(local.acquire("p3"), Refused)
 
 
-def test_a_trip_that_this_replica_reported_is_known(local: LocalLayer, clock: ManualClock) -> None:
+def test_a_trip_that_this_replica_reported_is_known(known: Known, local: LocalLayer, clock: ManualClock) -> None:
     """The answer to the report that opened the circuit is knowledge as well."""
-    local.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
+    known.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
     clock.advance(29.999)
     assert isinstance(local.acquire("p1"), Refused)
 
 
-def test_a_circuit_known_to_be_half_open_lets_one_probe_through(local: LocalLayer) -> None:
+def test_a_circuit_known_to_be_half_open_lets_one_probe_through(known: Known, local: LocalLayer) -> None:
     """Nobody can ask who holds the lease, so this replica probes once for itself."""
-    local.learn(replace(CLOSED, state=State.HALF_OPEN, reporting=Reporting.ALL))
+    known.learn(replace(CLOSED, state=State.HALF_OPEN, reporting=Reporting.ALL))
     assert isinstance(local.acquire("p1"), Permitted)
     assert isinstance(local.acquire("p2"), Refused)
 
 
 @pytest.mark.parametrize(("mode", "kind"), [(Mode.FORCED_CLOSED, Permitted), (Mode.METRICS_ONLY, Permitted)])
-def test_an_operators_mode_is_kept(local: LocalLayer, mode: Mode, kind: type) -> None:
+def test_an_operators_mode_is_kept(known: Known, local: LocalLayer, mode: Mode, kind: type) -> None:
     """What an operator let through stays let through."""
-    local.learn(replace(CLOSED, state=State.OPEN, mode=mode, reporting=Reporting.NOTHING))
+    known.learn(replace(CLOSED, state=State.OPEN, mode=mode, reporting=Reporting.NOTHING))
     assert isinstance(local.acquire("p1"), kind)
 
 
-def test_a_forced_open_circuit_stays_forced_open(local: LocalLayer, clock: ManualClock) -> None:
+def test_a_forced_open_circuit_stays_forced_open(known: Known, local: LocalLayer, clock: ManualClock) -> None:
     """What an operator closed off stays closed off, also after the pause that was suggested."""
-    local.learn(Refused(State.CLOSED, 9, Mode.FORCED_OPEN, Reason.FORCED_OPEN, 30_000, ""))
+    known.learn(Refused(State.CLOSED, 9, Mode.FORCED_OPEN, Reason.FORCED_OPEN, 30_000, ""))
     clock.advance(60)
     refused = local.acquire("p1")
     assert isinstance(refused, Refused)
     assert refused.reason == "forced_open"
 
 
-def test_it_trips_by_the_same_policy(local: LocalLayer) -> None:
+def test_it_trips_by_the_same_policy(known: Known, local: LocalLayer) -> None:
     """Three failures in this replica open the circuit for this replica."""
-    local.learn(CLOSED)
+    known.learn(CLOSED)
     fail(local, "p1")
     fail(local, "p2")
     assert fail(local, "p3").state is State.OPEN
 
 
-def test_the_stores_permits_settle_nothing_here(local: LocalLayer) -> None:
+def test_the_stores_permits_settle_nothing_here(known: Known, local: LocalLayer) -> None:
     """Generations of the store and of this layer cannot be mistaken for each other."""
-    local.learn(CLOSED)
+    known.learn(CLOSED)
     local.acquire("p1")
     told = Report(permit_id="p0", generation=CLOSED.generation, outcome=Outcome.FAILURE)
     assert not local.record(told).applied
 
 
-def test_a_view_that_came_before_the_answer_is_kept(local: LocalLayer) -> None:
+def test_a_view_that_came_before_the_answer_is_kept(known: Known, local: LocalLayer) -> None:
     """The message about a trip may overtake the answer to the report; what it says more is not lost."""
-    local.learn(View(state=State.OPEN, generation=9, now_ms=1_000, retry_at_ms=21_000, last_error="ReadTimeout"))
-    local.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
+    known.learn(View(state=State.OPEN, generation=9, now_ms=1_000, retry_at_ms=21_000, last_error="ReadTimeout"))
+    known.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
     refused = local.acquire("p1")
     assert isinstance(refused, Refused)
     assert (refused.last_error, refused.retry_after_ms) == ("ReadTimeout", 20_000)
 
 
-def test_an_answer_of_the_store_ends_it(local: LocalLayer) -> None:
+def test_an_answer_of_the_store_ends_it(known: Known, local: LocalLayer) -> None:
     """What was counted here is dropped as soon as the shared record can be asked again."""
     for number in range(3):
         fail(local, f"p{number}")
     assert local.refusal() is not None
-    local.learn(CLOSED)
+    known.learn(CLOSED)
+    local.drop()
     assert local.refusal() is None
 
 
-def test_permit_lets_everything_through() -> None:
+def test_permit_lets_everything_through(known: Known) -> None:
     """With `permit`, no failure ever refuses while the store is away."""
-    local = LocalLayer(replace(CONFIG, on_store_error=OnStoreError.PERMIT))
+    local = LocalLayer(replace(CONFIG, on_store_error=OnStoreError.PERMIT), known)
     reply = local.acquire("p1")
     assert isinstance(reply, Permitted)
     assert reply.reporting is Reporting.NOTHING
     assert local.refusal() is None
 
 
-def test_refuse_lets_nothing_through() -> None:
+def test_refuse_lets_nothing_through(known: Known) -> None:
     """With `refuse`, every call is refused while the store is away, and the reason says so."""
-    local = LocalLayer(replace(CONFIG, on_store_error=OnStoreError.REFUSE))
+    local = LocalLayer(replace(CONFIG, on_store_error=OnStoreError.REFUSE), known)
     reply = local.acquire("p1")
     assert isinstance(reply, Refused)
     assert reply.reason == "store_unavailable"
+
+
+def test_a_mode_with_an_end_ends(known: Known, local: LocalLayer, clock: ManualClock) -> None:
+    """Nobody can be asked whether an operator has extended it, so its own end counts."""
+    known.learn(Refused(State.CLOSED, 9, Mode.FORCED_OPEN, Reason.FORCED_OPEN, 20_000, "", mode_rest_ms=20_000))
+    clock.advance(19)
+    refused = local.acquire("p1")
+    assert isinstance(refused, Refused)
+    assert refused.retry_after_ms == 1_000
+    clock.advance(1)
+    assert isinstance(local.acquire("p2"), Permitted)
+
+
+def test_a_mode_that_ended_before_the_store_went_away_is_over(
+    known: Known, local: LocalLayer, clock: ManualClock
+) -> None:
+    """What is left of it counts, and nothing is left."""
+    known.learn(View(generation=9, mode=Mode.FORCED_OPEN, now_ms=1_000, mode_until_ms=21_000))
+    clock.advance(20)
+    assert known.mode is Mode.AUTO
+    assert isinstance(local.acquire("p1"), Permitted)
+
+
+def test_the_answer_to_a_report_takes_no_mode_back(known: Known, local: LocalLayer) -> None:
+    """A trip beneath an operator's mode refuses nobody, here as in the store."""
+    known.learn(replace(CLOSED, mode=Mode.METRICS_ONLY))
+    known.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
+    assert isinstance(local.acquire("p1"), Permitted)
+
+
+def test_a_success_ends_a_run_that_began_after_its_permit(known: Known, local: LocalLayer) -> None:
+    """Failures are in a row here too, whenever the calls began."""
+    known.learn(CLOSED)
+    long = local.acquire("long")
+    assert isinstance(long, Permitted)
+    fail(local, "p1")
+    fail(local, "p2")
+    local.record(Report(permit_id="long", generation=long.generation, outcome=Outcome.SUCCESS))
+    assert fail(local, "p3").state is State.CLOSED

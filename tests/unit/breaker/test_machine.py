@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from breaker import BreakerConfig, Mode, Outcome, Override
-from breaker._machine import _drawn, acquire, control, report
+from breaker import BreakerConfig, Mode, Outcome, Override, View
+from breaker._draw import drawn
+from breaker._machine import acquire, control, ramp_rest_ms, report
 from breaker._record import MAX_EVENTS, Record
 from breaker._types import Report
 
@@ -59,4 +60,24 @@ def test_the_newest_thousand_events_are_kept() -> None:
 )
 def test_a_permit_draws_by_its_bytes(permit_id: str, number: int) -> None:
     """Every implementation, in whatever language, has to draw these."""
-    assert _drawn(permit_id) == number % 1000
+    assert drawn(permit_id) == number % 1000
+
+
+@pytest.mark.parametrize(
+    ("ramp_seconds", "closed_ms_ago", "rest_ms"),
+    [
+        (0, 0, 0),
+        (0, -1, 0),
+        (0, -(10**7), 0),
+        (5, 0, 5000),
+        (5, 4999, 1),
+        (5, 5000, 0),
+        (5, -1, 5000),
+        (5, -(10**7), 5000),
+    ],
+)
+def test_the_rest_of_a_ramp_is_never_more_than_the_ramp(ramp_seconds: float, closed_ms_ago: int, rest_ms: int) -> None:
+    """Also when the clock was set back since the close; without a ramp nothing is left of it, and a copy may answer."""
+    limits = BreakerConfig(ramp_seconds=ramp_seconds).limits()
+    seen = View(generation=1, now_ms=_NOW_MS, closed_at_ms=_NOW_MS - closed_ms_ago)
+    assert ramp_rest_ms(seen, limits) == rest_ms

@@ -39,10 +39,17 @@ def test_a_circuit_whose_ramp_is_over_permits_without_asking(mirror: MirroredCir
 
 
 def test_counted_failures_make_a_success_worth_a_message(mirror: MirroredCircuit) -> None:
-    """While the view shows failures, successes are to be reported."""
-    mirror.see(CLOSED._replace(failures=2, revision=3))
+    """While the view shows failures in a row, successes are to be reported."""
+    mirror.see(CLOSED._replace(failures=2, run=2, revision=3))
     assert mirror.permit is not None
     assert mirror.permit.reporting is Reporting.COUNTED
+
+
+def test_failures_that_a_rate_counted_make_no_success_worth_a_message(mirror: MirroredCircuit) -> None:
+    """Beside replicas that count a rate, a success ends failures in a row and nothing else."""
+    mirror.see(CLOSED._replace(failures=2, revision=3))
+    assert mirror.permit is not None
+    assert mirror.permit.reporting is Reporting.FAILURES
 
 
 def test_an_open_view_refuses_until_its_moment(mirror: MirroredCircuit, clock: ManualClock) -> None:
@@ -88,7 +95,7 @@ def test_after_a_loss_any_view_is_taken(mirror: MirroredCircuit) -> None:
 
 def test_without_a_fresh_view_nothing_is_remembered(mirror: MirroredCircuit) -> None:
     """While no messages arrive every call asks, so an operator's reset is not missed."""
-    mirror.note(Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 30_000, ""))
+    mirror.note(Refused(State.OPEN, 200, Mode.AUTO, Reason.OPEN, 30_000, ""), mirror.newest)
     assert mirror.refusing_seconds() == 0
 
 
@@ -96,7 +103,7 @@ def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: Ma
     """One caller finds out that the probe's place is taken; the others need not ask until the lease lapses."""
     mirror.see(OPEN)
     clock.advance(20)
-    mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 5_000, "ReadTimeout"))
+    mirror.note(Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 5_000, "ReadTimeout"), mirror.newest)
     assert mirror.refusing_seconds() > 0
     clock.advance(5)
     assert mirror.refusing_seconds() == 0
@@ -105,7 +112,7 @@ def test_a_refusal_by_the_store_is_remembered(mirror: MirroredCircuit, clock: Ma
 def test_an_answer_may_be_ahead_of_the_messages(mirror: MirroredCircuit) -> None:
     """Once the store has told of a newer generation, this replica permits nothing in the old one."""
     mirror.see(CLOSED)
-    mirror.note(Recorded(applied=True, state=State.OPEN, generation=200, failures=3))
+    mirror.note(Recorded(applied=True, state=State.OPEN, generation=200, failures=3), mirror.newest)
     assert mirror.permit is None
     mirror.see(CLOSED._replace(revision=2, failures=2))
     assert mirror.permit is None
@@ -154,3 +161,23 @@ def test_a_mode_that_ends_by_itself_is_asked_about(mirror: MirroredCircuit, mode
     """No message says that its time is over, so every call asks."""
     mirror.see(CLOSED._replace(mode=mode, mode_until_ms=9_000))
     assert mirror.permit is None
+
+
+def test_an_answer_that_a_message_has_overtaken_is_not_remembered(mirror: MirroredCircuit) -> None:
+    """The place for a probe was taken when the store answered, and free again when that was read."""
+    mirror.see(PROBING)
+    asked_at = mirror.newest
+    mirror.see(PROBING._replace(revision=7, probes_out=0, probe_until_ms=0))
+    refused = Refused(State.HALF_OPEN, 300, Mode.AUTO, Reason.PROBING, 60_000, "")
+    assert not mirror.note(refused, asked_at)
+    assert mirror.refusing_seconds() == 0
+
+
+def test_an_answer_from_before_what_was_known_says_that_the_store_has_gone_back(mirror: MirroredCircuit) -> None:
+    """Nothing else makes a generation smaller; an answer that was only late is told apart by the message before it."""
+    mirror.see(CLOSED)
+    asked_at = mirror.newest
+    mirror.see(OPEN)
+    late = Recorded(applied=False, state=State.CLOSED, generation=100, failures=0)
+    assert not mirror.note(late, asked_at)
+    assert mirror.note(late, mirror.newest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,16 +20,18 @@ from breaker import (
     Consecutive,
     Consistency,
     EventKind,
+    FailureRate,
     MemoryStore,
     Mode,
     Outcome,
     Override,
     Reason,
+    ScriptError,
     State,
 )
 from breaker._deadlines import Deadlines
 from breaker._types import Recorded, Report
-from tests.support.replica import ProviderDownError, fails, works
+from tests.support.replica import ProviderDownError, fails, until, works
 from tests.support.stores import ManualClock
 from tests.support.telling_store import TellingStore
 
@@ -70,7 +73,7 @@ async def warm(store: TellingStore, **options: Any) -> CircuitBreaker:
 def running(breaker: CircuitBreaker) -> int:
     """Count the calls that are watched."""
     assert breaker._deadlines is not None
-    return len(breaker._deadlines._began)
+    return len(breaker._deadlines._watch.began)
 
 
 @pytest.mark.parametrize("function", [works, works_later])
@@ -155,7 +158,7 @@ async def test_each_of_many_calls_has_its_own_deadline(store: TellingStore) -> N
     await asyncio.gather(ending("first", first), ending("second", second))
     assert ends == ["first", "second"]
     assert breaker._deadlines is not None
-    assert breaker._deadlines._loop is None
+    assert not breaker._deadlines._watch.is_set
     assert running(breaker) == 0
 
 
@@ -189,8 +192,9 @@ async def test_a_cancellation_beside_the_deadline_wins(store: TellingStore) -> N
     await asyncio.sleep(0)
     assert breaker._deadlines is not None
     loop = asyncio.get_running_loop()
-    breaker._deadlines._began[task] = 0.0
-    breaker._deadlines._sweep(loop, loop.time())
+    watch = breaker._deadlines._watch
+    watch.began[task] = 0.0
+    breaker._deadlines._sweep(loop, watch, loop.time())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -272,11 +276,11 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Callable[[float
     """The timers that are set, which nothing but the test fires: in how many seconds, and a sweep that was due then."""
     timers: list[tuple[float, Callable[[float], None]]] = []
 
-    def set_timer(deadlines: Deadlines, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        deadlines._loop = loop
-        timers.append((seconds, functools.partial(deadlines._sweep, loop)))
+    def set_timer(deadlines: Deadlines, loop: asyncio.AbstractEventLoop, watch: Any, seconds: float) -> None:
+        watch.is_set = True
+        timers.append((seconds, functools.partial(deadlines._sweep, loop, watch)))
 
-    monkeypatch.setattr(Deadlines, "_watch", set_timer)
+    monkeypatch.setattr(Deadlines, "_set", set_timer)
     return timers
 
 
@@ -307,7 +311,8 @@ async def test_a_loop_that_is_always_late_enforces_deadlines_all_the_same(
     call = asyncio.create_task(breaker.call(hangs))
     await asyncio.sleep(0)
     assert breaker._deadlines is not None
-    breaker._deadlines._began.update(dict.fromkeys(breaker._deadlines._began, loop.time() - 5))
+    began = breaker._deadlines._watch.began
+    began.update(dict.fromkeys(began, loop.time() - 5))
     for _ in range(8):
         timers[-1][1](loop.time() - 1)
     assert not call.cancelling()
@@ -491,3 +496,149 @@ async def test_a_refusal_carries_the_operators_mode(store: TellingStore) -> None
     with pytest.raises(CallNotPermittedError) as refused:
         await breaker.call(works)
     assert refused.value.mode is Mode.FORCED_OPEN
+
+
+async def test_what_is_thrown_into_a_call_is_not_the_context_of_its_own_errors(store: TellingStore) -> None:
+    """An error that the call has dealt with is gone, as it is without a breaker."""
+    breaker = await warm(store)
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    handled: list[BaseException | None] = []
+
+    async def deals_with_it() -> None:
+        with contextlib.suppress(ValueError):
+            await future
+        handled.append(sys.exc_info()[1])
+        raise KeyError
+
+    call = asyncio.create_task(breaker.call(deals_with_it))
+    await asyncio.sleep(0)
+    future.set_exception(ValueError())
+    with pytest.raises(KeyError) as raised:
+        await call
+    assert (handled, raised.value.__context__) == ([None], None)
+
+
+async def test_a_function_that_is_none_for_tasks_is_no_failure_of_the_dependency(store: TellingStore) -> None:
+    """It is called, says what is wrong, and trips nothing."""
+    breaker = await warm(store)
+    for _ in range(3):
+        with pytest.raises(TypeError, match=r"breaker\.sync"):
+            await breaker.call(lambda: "charged")  # type: ignore[arg-type,return-value]
+    assert breaker.status.state is State.CLOSED
+    assert store.reports == []
+
+
+async def test_a_call_that_may_be_slow_is_given_the_time_of_a_pause_as_well(
+    store: TellingStore, timers: list[tuple[float, Callable[[float], None]]]
+) -> None:
+    """Whether slow calls count or not, a pause of our own is no timeout."""
+    policy = FailureRate(slow_call_seconds=60)
+    breaker = CircuitBreaker("c", store, BreakerConfig(policy=policy, call_timeout_seconds=4))
+    await breaker.call(works)
+    call = asyncio.create_task(breaker.call(hangs))
+    await asyncio.sleep(0)
+    timers[-1][1](asyncio.get_running_loop().time() - 0.5)
+    assert not call.cancelling()
+    call.cancel()
+
+
+def test_what_was_to_happen_in_a_lost_event_loop_is_not_waited_for() -> None:
+    """Neither the timer that tells of successes nor the report that ends a run."""
+    store = TellingStore(ManualClock())
+    rate = CircuitBreaker("rate", store, BreakerConfig(policy=FailureRate(), flush_seconds=0.5))
+    run = CircuitBreaker("run", store, BreakerConfig(policy=Consecutive(3)))
+
+    async def is_abandoned() -> None:
+        for breaker in (rate, run):
+            await breaker.call(works)
+            await store.tell(breaker.name)
+        await rate.call(works)
+        with pytest.raises(ProviderDownError):
+            await run.call(fails)
+        store.paused = asyncio.Event()
+        await run.call(works)
+        await asyncio.sleep(0)
+        for _, see in store.followers:
+            see(None)
+
+    async def goes_on() -> None:
+        store.paused = None
+        await rate.call(works)
+        await run.call(works)
+        await until(lambda: not rate._circuit.reports.are_waiting)
+        await rate.aclose()
+        await run.aclose()
+
+    asyncio.run(is_abandoned())
+    asyncio.run(goes_on())
+    views = [asyncio.run(store.snapshot(name)) for name in ("rate", "run")]
+    assert [view and (view.calls, view.failures) for view in views] == [(1, 0), (0, 0)]
+
+
+def test_a_breaker_may_be_used_in_several_event_loops_by_turns() -> None:
+    """Each has deadlines of its own: a cancellation in one is not taken for a timeout because of the other."""
+    breaker = CircuitBreaker("c", MemoryStore(), BreakerConfig(call_timeout_seconds=4))
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        call = one.create_task(breaker.call(hangs))
+        one.run_until_complete(asyncio.sleep(0))
+        assert other.run_until_complete(breaker.call(works_later)) == "charged"
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            one.run_until_complete(call)
+    finally:
+        one.close()
+        other.close()
+
+
+async def test_a_store_that_answers_nonsense_is_told_of_once(
+    store: TellingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line until it makes sense again; meanwhile the replica guards itself and says so."""
+    breaker = CircuitBreaker("c", store, BreakerConfig(consistency=Consistency.STRICT))
+    really = store.acquire
+
+    async def nonsense(*_: Any, **__: Any) -> Any:
+        raise ScriptError("acquire answered 'what?'")
+
+    store.acquire = nonsense  # type: ignore[method-assign]
+    for _ in range(3):
+        assert await breaker.call(works) == "charged"
+    assert breaker.status.degraded
+    assert len(caplog.records) == 1
+    store.acquire = really  # type: ignore[method-assign]
+    await breaker.call(works)
+    assert not breaker.status.degraded
+
+
+async def test_messages_do_not_bring_a_store_back_that_answers_nothing(store: TellingStore) -> None:
+    """They come another way than this replica's commands, which fail: it refuses a sick dependency by itself."""
+    breaker = await warm(store)
+    for _ in range(2):
+        store.is_away = True
+        with pytest.raises(ProviderDownError):
+            await breaker.call(fails)
+        store.is_away = False
+        other = CircuitBreaker("c", store, BreakerConfig(policy=Consecutive(9)))
+        with pytest.raises(ProviderDownError):
+            await other.call(fails)
+        await other.call(works)
+    store.is_away = True
+    with pytest.raises(CallNotPermittedError):
+        await breaker.call(works)
+
+
+async def test_a_report_that_is_cancelled_before_it_begins_is_made_by_the_next_success(store: TellingStore) -> None:
+    """Such as when a program cancels all of its tasks."""
+    breaker = await warm(store)
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    await breaker.call(works)
+    for task in breaker._link._tasks:
+        task.cancel()
+    await until(lambda: not breaker._link._tasks)
+    await breaker.call(works)
+    await breaker.aclose()
+    view = await store.snapshot("c")
+    assert view is not None
+    assert view.failures == 0

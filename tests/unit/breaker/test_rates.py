@@ -17,7 +17,8 @@ from breaker import (
     Outcome,
     State,
 )
-from breaker._tally import Tally
+from breaker._reports import Reports
+from breaker._types import Report
 from tests.support.replica import ProviderDownError, fails, until, works
 from tests.support.stores import ManualClock
 from tests.support.telling_store import TellingStore
@@ -100,23 +101,33 @@ async def test_successes_count_for_a_circuit_that_was_forgotten(store: TellingSt
     assert view.calls == 1
 
 
+def gathered() -> Reports:
+    """What one replica gathers."""
+    return Reports("api-1", iter(["p1"]))
+
+
 def test_a_straggler_takes_no_waiting_success_with_it() -> None:
     """What belongs to an earlier generation is dropped, and what waits goes on waiting."""
-    tally = Tally()
-    tally.add(7, slow=1)
-    tally.add(5)
-    assert tally.take(5) == (0, 0)
-    assert tally.take(7) == (1, 1)
-    assert tally.take(7) == (0, 0)
+    reports = gathered()
+    reports.gather(7, slow=1)
+    reports.gather(5)
+    late = Report(permit_id="late", generation=5, outcome=Outcome.FAILURE, failures=1)
+    assert reports.with_waiting(late) == late
+    flushed = reports.flush()
+    assert flushed is not None
+    assert (flushed.generation, flushed.calls, flushed.slow) == (7, 1, 1)
+    assert reports.flush() is None
 
 
 def test_what_waits_from_an_earlier_generation_is_dropped() -> None:
     """It would be stale on arrival."""
-    tally = Tally()
-    tally.add(5, slow=1)
-    tally.add(7)
-    tally.add(7)
-    assert tally.take(7) == (2, 0)
+    reports = gathered()
+    reports.gather(5, slow=1)
+    reports.gather(7)
+    reports.gather(7)
+    flushed = reports.flush()
+    assert flushed is not None
+    assert (flushed.calls, flushed.slow) == (2, 0)
 
 
 @pytest.mark.parametrize("ends_well", [True, False])
@@ -251,3 +262,14 @@ async def test_calls_that_hang_in_one_replica_only_make_it_the_outlier(store: Te
     assert (view.state, view.outlier, view.calls, view.slow_calls) == (State.CLOSED, "sick", 2, 2)
     may_end.set()
     await asyncio.gather(*calls)
+
+
+async def test_slow_calls_trip_a_replica_that_is_on_its_own(store: TellingStore) -> None:
+    """The store is away, and the same policy holds: calls are counted while they hang."""
+    breaker = rated(store, slow_call_seconds=0.001)
+    store.is_away = True
+    may_end = asyncio.Event()
+    calls = [asyncio.ensure_future(breaker.call(may_end.wait)) for _ in range(6)]
+    await until(lambda: breaker._circuit.local.refusal() is not None)
+    may_end.set()
+    assert await asyncio.gather(*calls) == [True] * 6

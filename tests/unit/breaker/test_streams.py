@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -168,3 +169,90 @@ async def test_a_method_that_streams_can_be_guarded(store: MemoryStore) -> None:
             yield last
 
     assert [item async for item in Provider().numbers(7)] == [7]
+
+
+async def test_what_a_consumer_throws_in_reaches_the_stream_and_is_no_failure(store: MemoryStore) -> None:
+    """A guarded generator makes a context manager: its body's error rolls back, and says nothing of the dependency."""
+    breaker = breaker_on(store)
+    log = []
+
+    @breaker
+    async def transaction() -> AsyncIterator[str]:
+        try:
+            yield "open"
+        except ValueError:
+            log.append("rolled back")
+            raise
+        finally:
+            log.append("closed")
+
+    async def work() -> None:
+        async with asynccontextmanager(transaction)() as opened:
+            log.append(opened)
+            raise ValueError("the body's")
+
+    with pytest.raises(ValueError, match="the body's"):
+        await work()
+    assert log == ["open", "rolled back", "closed"]
+    assert await state(store) == (State.CLOSED, 0)
+
+
+async def test_a_stream_that_makes_an_error_of_its_own_out_of_it_has_failed(store: MemoryStore) -> None:
+    """What comes out is the dependency's then."""
+    breaker = breaker_on(store)
+
+    async def turns_it_into_another() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        except ValueError as error:
+            raise ProviderDownError from error
+
+    stream = breaker(turns_it_into_another)()
+    assert isinstance(stream, AsyncGenerator)
+    await anext(stream)
+    with pytest.raises(ProviderDownError):
+        await stream.athrow(ValueError())
+    assert await state(store) == (State.OPEN, 0)
+
+
+async def test_what_a_consumer_sends_reaches_the_stream(store: MemoryStore) -> None:
+    """A guarded generator can be talked to like any other, and may swallow what is thrown in."""
+    breaker = breaker_on(store)
+
+    async def doubles() -> AsyncGenerator[int, int]:
+        number = 0
+        while True:
+            try:
+                number = 2 * (yield number)
+            except ValueError:
+                number = -1
+
+    stream = breaker(doubles)()
+    assert isinstance(stream, AsyncGenerator)
+    assert await anext(stream) == 0
+    assert await stream.asend(21) == 42
+    assert await stream.athrow(ValueError()) == -1
+    await stream.aclose()
+    assert await state(store) == (State.CLOSED, 0)
+
+
+@pytest.mark.parametrize("timeout_seconds", [4, None])
+async def test_a_probe_that_streams_for_longer_than_its_lease_closes_the_circuit(
+    store: MemoryStore, clock: ManualClock, timeout_seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has shown enough by an item after which the next one may come too late."""
+    config = BreakerConfig(
+        policy=Consecutive(1), cooldown_seconds=5, call_timeout_seconds=timeout_seconds, lease_seconds=6
+    )
+    breaker = CircuitBreaker("c", store, config)
+    await half_open(breaker, clock)
+    loop = asyncio.get_running_loop()
+    really = loop.time
+    states = []
+    stream = breaker(numbers)()
+    async for _ in stream:
+        states.append((await state(store))[0])
+        passed = 3.1 * len(states)
+        monkeypatch.setattr(loop, "time", lambda passed=passed: really() + passed)
+        clock.advance(3.1)
+    assert states == [State.HALF_OPEN, State.CLOSED, State.CLOSED]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, Connection
 
+from breaker._redis_feed import RedisFeed
 from breaker._subscription import Subscription
 
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$7\r\nchannel\r\n$2\r\n{}\r\n"
@@ -100,3 +103,16 @@ async def test_a_connection_that_the_server_closes_ends_it() -> None:
     subscription.connection_lost(ConnectionResetError("by peer"))
     with pytest.raises(ConnectionResetError):
         await subscription.until_lost()
+
+
+def test_a_subscription_whose_event_loop_has_ended_is_not_waited_for() -> None:
+    """Whoever closes it in another loop finds it closed."""
+
+    async def nothing(*_: str) -> None:
+        """Be asked in vain."""
+
+    feed = RedisFeed(Redis(), snapshot=nothing, recover=nothing, timeout_seconds=1, heartbeat_seconds=1)
+    with contextlib.closing(asyncio.new_event_loop()) as ended:
+        feed._task = ended.create_task(nothing())
+        ended.run_until_complete(feed._task)
+    asyncio.run(asyncio.wait_for(feed.aclose(), 5))

@@ -28,6 +28,7 @@ from breaker import (
     State,
     StoreUnavailableError,
 )
+from breaker import MemoryStore as TaskStore
 from breaker.sync import CircuitBreaker, MemoryStore
 from breaker.sync._blocks import OpenBlocks
 from tests.support.processes import wait_until
@@ -619,22 +620,28 @@ def test_what_a_stream_makes_of_what_is_thrown_in_is_a_failure(store: TellingSto
     assert [report.outcome for report in store.reports] == [Outcome.FAILURE] * 2
 
 
-def test_a_stream_that_is_a_probe_succeeds_with_its_first_item(store: TellingStore, clock: ManualClock) -> None:
-    """It may last longer than its lease; what becomes of it later is not a probe's matter any more."""
-    breaker = CircuitBreaker(NAME, store, CONFIG)
+@pytest.mark.parametrize("timeout_seconds", [4, None])
+def test_a_probe_that_streams_for_longer_than_its_lease_closes_the_circuit(
+    store: TellingStore, clock: ManualClock, timeout_seconds: float | None
+) -> None:
+    """It has shown enough by an item after which the next one may come too late; what follows is no probe's matter."""
+    config = BreakerConfig(cooldown_seconds=30, call_timeout_seconds=timeout_seconds, lease_seconds=6)
+    breaker = CircuitBreaker(NAME, store, config)
     half_open(breaker, store, clock)
 
     @breaker
     def endless() -> Iterator[int]:
-        """Break off after the second item."""
-        yield 1
-        yield 2
+        """Break off after the third item."""
+        yield from range(3)
         fails()
 
-    stream = endless()
-    assert next(stream) == 1
-    assert state_of(store) is State.CLOSED
-    assert next(stream) == 2
+    stream, states = endless(), []
+    for _ in range(3):
+        next(stream)
+        states.append(state_of(store))
+        clock.advance(3.1)
+        store.planted.seconds += 3.1
+    assert states == [State.HALF_OPEN, State.CLOSED, State.CLOSED]
     with pytest.raises(ProviderDownError):
         next(stream)
     assert state_of(store) is State.CLOSED
@@ -696,15 +703,17 @@ def test_closing_reports_what_waits(store: TellingStore) -> None:
 
 
 def probing(store: TellingStore, probe: Callable[[], object]) -> CircuitBreaker:
-    """Make a breaker with a background probe."""
-    return CircuitBreaker(NAME, store, CONFIG, probe=probe)
+    """Make a breaker with a background probe, on the time of the timers that it waits for."""
+    breaker = CircuitBreaker(NAME, store, CONFIG, probe=probe)
+    breaker._circuit.known.clock = store.planted.now
+    return breaker
 
 
 def test_a_background_probe_closes_the_circuit_and_no_caller_is_the_probe(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails once, is made again after another cooldown, and closes the circuit."""
-    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
     answers: list[Callable[[], str]] = [works, fails]
 
     def probe() -> str:
@@ -729,7 +738,7 @@ def test_a_background_probe_waits_while_another_replica_probes(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused, it comes back when the other's lease has lapsed."""
-    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
     breaker = probing(store, works)
     fail(breaker, 3)
     clock.advance(31)
@@ -747,7 +756,7 @@ def test_a_background_probe_without_a_thread_gives_its_place_back(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that can start no thread tries again a little later."""
-    monkeypatch.setattr("breaker.sync._link.started", lambda *_: None)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda *_: None)
     probing(store, works).call(works)
     breaker = probing(store, works)
     fail(breaker, 3)
@@ -756,7 +765,7 @@ def test_a_background_probe_without_a_thread_gives_its_place_back(
     view = store.snapshot(NAME)
     assert view is not None
     assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
-    monkeypatch.setattr("breaker.sync._link.started", lambda run, _: run() or True)
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
     store.planted.advance(2)
     assert state_of(store) is State.CLOSED
 
@@ -780,7 +789,7 @@ def test_closing_gives_the_place_of_a_background_probe_back(
         run()
         return True
 
-    monkeypatch.setattr("breaker.sync._link.started", start)
+    monkeypatch.setattr("breaker.sync._prober.started", start)
     breaker = probing(store, probe)
     fail(breaker, 3)
     clock.advance(31)
@@ -806,3 +815,106 @@ def test_a_closed_breaker_probes_no_more(store: TellingStore, clock: ManualClock
     clock.advance(31)
     store.planted.advance(60)
     assert len(store.asked) == asked
+
+
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a probe run in the thread that would start one for it."""
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+
+
+def test_a_background_probe_does_not_sleep_through_an_operators_change_of_mind(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forced open for an hour and released at once: the probe is made when the cooldown is over."""
+    at_once(monkeypatch)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    hour = Override(mode=Mode.FORCED_OPEN, reason="works on it", actor="anna", duration_ms=3_600_000)
+    store.control(NAME, hour)
+    store.tell(NAME)
+    store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    store.tell(NAME)
+    clock.advance(31)
+    store.planted.advance(31)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_background_probe_asks_once_a_minute_though_nobody_tells_it_anything(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may tell nothing of what an operator changes."""
+    at_once(monkeypatch)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    hour = Override(mode=Mode.FORCED_OPEN, reason="works on it", actor="anna", duration_ms=3_600_000)
+    store.control(NAME, hour)
+    store.tell(NAME)
+    store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    clock.advance(61)
+    store.planted.advance(61)
+    assert state_of(store) is State.CLOSED
+
+
+def test_where_everything_goes_through_a_background_probe_finds_nothing_out(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A permit that is no probe's starts no probe, and asking is repeated seldom."""
+    at_once(monkeypatch)
+    probes: list[None] = []
+    breaker = probing(store, lambda: probes.append(None))
+    fail(breaker, 3)
+    clock.advance(31)
+    store.acquire(NAME, "of another", CONFIG.limits(), "api-2")
+    store.control(NAME, Override(mode=Mode.FORCED_CLOSED, reason="it works", actor="anna"))
+    store.lose_messages()
+    breaker.call(works)
+    asked = len(store.asked)
+    store.planted.advance(100)
+    assert probes == []
+    assert 2 <= len(store.asked) - asked <= 4
+
+
+def test_a_background_probe_that_decides_nothing_is_made_again_after_a_pause(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is given back, and what would come out at once is not tried at once."""
+    at_once(monkeypatch)
+    probes: list[float] = []
+
+    def probe() -> None:
+        probes.append(store.planted.now())
+        raise KeyboardInterrupt
+
+    breaker = probing(store, probe)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(33)
+    assert probes == pytest.approx([30, 31, 32, 33], abs=0.1)
+
+
+def test_a_breaker_that_is_closed_while_its_background_probe_asks_makes_no_probe(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place that it is given is given back."""
+    at_once(monkeypatch)
+    probes: list[None] = []
+    breaker = probing(store, lambda: probes.append(None))
+    fail(breaker, 3)
+    clock.advance(31)
+    really = store.acquire
+
+    def closes(*args: Any, **options: Any) -> Any:
+        breaker.close()
+        return really(*args, **options)
+
+    monkeypatch.setattr(store, "acquire", closes)
+    store.planted.advance(31)
+    view = store.snapshot(NAME)
+    assert view is not None
+    assert (view.state, view.probes_out, probes) == (State.HALF_OPEN, 0, [])
+
+
+def test_a_store_for_tasks_is_refused_at_the_door() -> None:
+    """The message says which breaker is for it."""
+    with pytest.raises(ConfigError, match=r"breaker\.CircuitBreaker"):
+        CircuitBreaker(NAME, TaskStore())  # type: ignore[arg-type]

@@ -47,6 +47,20 @@ DOOR = [
     ("redis+cluster://h?db=1", "database 0 only"),
     ("unix://h/socket", "unix:///PATH"),
     ("unix://", "unix:///PATH"),
+    *(
+        (url, "white space and control characters")
+        for url in (
+            *(
+                "redis://localhost\n",
+                "\nredis://localhost",
+                "redis://ho st",
+                "redis://:planted secret@h",
+                "redis://h/0 ",
+            ),
+            *("redis://h\x00", "redis://h\x7f", "redis://h\x9b", "redis://h\u2003", "redis://h?client_name=a\tb"),
+            *("unix:///run/redis socket", "redis+cluster://a, b", "redis+sentinel://h/my service"),
+        )
+    ),
 ]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
-from breaker import BreakerConfig, CircuitBreaker, MemoryStore, Mode, Override, State
+from breaker import BreakerConfig, CircuitBreaker, MemoryStore, Mode, Override, State, View, sync
 from breaker.integrations.fastapi import circuits, install, requires
 from tests.support.stores import ManualClock
 
@@ -123,6 +125,84 @@ async def test_a_look_changes_nothing(api: httpx.AsyncClient, warehouse: Warehou
     warehouse.clock.advance(30.201)
     assert (await api.post("/early")).status_code == 200
     assert warehouse.breaker.status.state is State.CLOSED
+
+
+async def test_a_stream_can_be_refused_only_before_its_answer_begins(warehouse: Warehouse) -> None:
+    """Inside the answer a refusal breaks it off; one that the route meets is 503, by a look or by the first item."""
+
+    @warehouse.breaker
+    async def stock() -> AsyncIterator[str]:
+        warehouse.calls += 1
+        yield "shoes,"
+        yield "socks"
+
+    async def from_the_first(items: AsyncIterator[str]) -> AsyncIterator[str]:
+        first = await anext(items)
+
+        async def all_of_them() -> AsyncIterator[str]:
+            yield first
+            async for item in items:
+                yield item
+
+        return all_of_them()
+
+    app = FastAPI()
+    install(app)
+
+    @app.get("/inside")
+    async def inside() -> StreamingResponse:
+        return StreamingResponse(stock())
+
+    @app.get("/looked", dependencies=[requires(warehouse.breaker)])
+    async def looked() -> StreamingResponse:
+        return StreamingResponse(stock())
+
+    @app.get("/fetched")
+    async def fetched() -> StreamingResponse:
+        return StreamingResponse(await from_the_first(stock()))
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for path in ("/inside", "/looked", "/fetched"):
+            assert (await client.get(path)).text == "shoes,socks"
+        await warehouse.trip()
+        with pytest.raises(RuntimeError, match="response already started"):
+            await client.get("/inside")
+        for path in ("/looked", "/fetched"):
+            assert problem(await client.get(path), 503)["retry_after"] == 31
+    assert warehouse.calls == 0
+
+
+async def test_a_route_of_threads_can_refuse_before_it_begins() -> None:
+    """A breaker of threads is looked at in a thread, as FastAPI runs what is not a coroutine, and is shown likewise."""
+
+    def fails() -> None:
+        raise ConnectionError
+
+    class Store(sync.MemoryStore):
+        def snapshot(self, name: str) -> View | None:
+            looked_in.append(threading.current_thread())
+            return super().snapshot(name)
+
+    looked_in: list[threading.Thread] = []
+    store = Store(ManualClock())
+    breaker = sync.CircuitBreaker(NAME, store, BreakerConfig(cooldown_seconds=30.2))
+    app = FastAPI()
+    install(app)
+    app.include_router(circuits([breaker]))
+
+    @app.post("/early", dependencies=[requires(breaker)])
+    def early() -> None:
+        """Do nothing."""
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.post("/early")).status_code == 200
+        assert {thread is threading.main_thread() for thread in looked_in} == {False}
+        for _ in range(3):
+            with pytest.raises(ConnectionError):
+                breaker.call(fails)
+        assert problem(await client.post("/early"), 503)["retry_after"] == 31
+        assert [(await client.get("/circuits")).json()[0][key] for key in ("name", "state")] == [NAME, "open"]
+    store.close()
 
 
 async def test_circuits_are_shown_as_this_replica_knows_them(api: httpx.AsyncClient, warehouse: Warehouse) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -35,6 +34,7 @@ from tests.support.stores import ManualClock
 CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, max_cooldown_seconds=600)
 URL = "https://api.example.com/v1"
 NAME = "api.example.com:443"
+YEAR_SECONDS = 365 * 24 * 3600.0
 # Whatever a header can hold; digits and dates alike are more likely to be understood.
 HEADERS = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"])) | st.from_regex(
     r"[-0-9:, GMT]{1,400}", fullmatch=True
@@ -247,16 +247,44 @@ async def test_an_error_in_the_body_is_a_failure(world: World) -> None:
     assert (view.state, view.reopens, view.last_error) == (State.OPEN, 1, "ReadError")
 
 
-async def test_closed_before_the_first_byte_gives_a_probes_place_back(world: World) -> None:
-    """An answer that nobody read shows nothing: neither closed nor reopened, and the next request is the probe."""
+@pytest.mark.parametrize("status", [200, 302, 404])
+async def test_an_answer_that_is_closed_unread_shows_that_the_host_works(world: World, status: int) -> None:
+    """Who looks at the status alone has an answer, or such a host would stay half-open for ever."""
     await world.half_open()
     body = Body(b"one")
-    world.answer = lambda _: httpx.Response(200, stream=body)
+    world.answer = lambda _: httpx.Response(status, stream=body)
+    async with world.client.stream("GET", URL, follow_redirects=False):
+        view = await world.view()
+        assert (view.state, view.probes_out) == (State.HALF_OPEN, 1)
+    assert ((await world.view()).state, body.is_closed) == (State.CLOSED, True)
+
+
+async def test_a_429_that_is_closed_unread_closes_nothing(world: World) -> None:
+    """Its head says that it tells nothing of the host's health, and nobody's reading changes that."""
+    await world.half_open()
+    world.answer = lambda _: httpx.Response(429, stream=Body(b"one"))
     async with world.client.stream("GET", URL):
-        assert (await world.view()).probes_out == 1
+        pass
     view = await world.view()
-    assert (view.state, view.probes_out, body.is_closed) == (State.HALF_OPEN, 0, True)
-    await world.get()
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
+
+
+async def test_an_answer_whose_reader_is_cancelled_elsewhere_is_an_answer(world: World) -> None:
+    """Cancelled while it did not wait for the host: the host has answered, and nothing was asked of it since."""
+    await world.half_open()
+    world.answer = lambda _: httpx.Response(200, stream=Body(b"one"))
+    begun = asyncio.Event()
+
+    async def look_and_wait() -> None:
+        async with world.client.stream("GET", URL):
+            begun.set()
+            await asyncio.Event().wait()
+
+    request = asyncio.create_task(look_and_wait())
+    await begun.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
     assert (await world.view()).state is State.CLOSED
 
 
@@ -271,12 +299,13 @@ async def test_closed_after_the_first_byte_is_an_answer(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "headers"), [("HEAD", 200, {}), ("GET", 204, {}), ("GET", 200, {"Content-Length": "0"})]
+    ("method", "status", "headers"),
+    [("HEAD", 200, {}), ("GET", 101, {}), ("GET", 204, {}), ("GET", 200, {"Content-Length": "0"})],
 )
 async def test_an_answer_without_a_body_is_complete(
     world: World, method: str, status: int, headers: dict[str, str]
 ) -> None:
-    """Where no byte can follow there is none to wait for: unread is read."""
+    """Where no body follows there is no end to wait for: a probe that opens a web socket does not last as long."""
     await world.half_open()
     world.answer = lambda _: httpx.Response(status, headers=headers, stream=Body())
     async with world.client.stream(method, URL):
@@ -312,10 +341,11 @@ async def test_a_cancelled_request_counts_as_nothing(world: World) -> None:
     assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
 
 
-async def test_a_cancelled_reader_counts_as_nothing(world: World) -> None:
-    """The same while a body that has begun does not go on."""
+@pytest.mark.parametrize("chunks", [[], [b"one"]], ids=["not begun", "begun"])
+async def test_a_cancelled_reader_counts_as_nothing(world: World, chunks: list[bytes]) -> None:
+    """The same while a body does not begin or does not go on."""
     await world.half_open()
-    body = Body(b"one", then=asyncio.Event())
+    body = Body(*chunks, then=asyncio.Event())
     world.answer = lambda _: httpx.Response(200, stream=body)
     request = asyncio.create_task(world.get())
     await body.waits.wait()
@@ -417,6 +447,14 @@ async def test_a_host_whose_name_is_too_long_for_a_circuit_is_not_guarded(world:
     assert await world.store.names() == []
 
 
+@pytest.mark.parametrize("url", ["ftp://evil", "ftp://evil:443/", "ws://evil", "custom:evil"])
+def test_what_is_not_http_takes_no_place(url: str) -> None:
+    """Only `http` and `https` are guarded: a circuit counts what an HTTP host answers."""
+    per_host = PerHost(MemoryStore(), CONFIG)
+    assert per_host(httpx.Request("GET", url)) is None
+    assert list(per_host) == []
+
+
 @pytest.mark.parametrize("options", [{"prefix": "a b"}, {"prefix": "{"}, {"limit": 0}])
 def test_nonsense_is_refused_at_construction(options: dict[str, Any]) -> None:
     """A prefix that no name can begin with must not leave every request unguarded in silence."""
@@ -455,22 +493,29 @@ async def test_a_date_in_retry_after_is_read_by_the_hosts_own_clock() -> None:
     assert classify_error(_status_error(503, headers)) == OpenFor(90)
 
 
-async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_host_tells_no_time() -> None:
-    """It is all there is to go by."""
+@pytest.mark.parametrize("headers", [{}, {"Date": ""}, {"Date": "soon"}, {"Date": "Sat, 99 Feb 2001 04:05:06 GMT"}])
+async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_host_tells_no_time(headers: dict[str, str]) -> None:
+    """It is all there is to go by, also when what the host says of the time is nonsense."""
     at = datetime.now(UTC) + timedelta(seconds=100)
-    verdict = classify_error(_status_error(503, {"Retry-After": format_datetime(at, usegmt=True)}))
+    verdict = classify_error(_status_error(503, {**headers, "Retry-After": format_datetime(at, usegmt=True)}))
     assert isinstance(verdict, OpenFor)
     assert 90 < verdict.seconds <= 100
 
 
 @pytest.mark.parametrize(
     "value",
-    ["", "0", "-5", "1.5", "soon", "9" * 5000, "Sat, 03 Feb 2001 04:05:06 GMT", "Sat, 03 Feb 2001 04:05:06 -0000"],
+    ["", "0", "-5", "1.5", "soon", "Sat, 03 Feb 2001 04:05:06 GMT", "Sat, 03 Feb 2001 04:05:06 -0000"],
 )
 async def test_a_retry_after_that_says_nothing_usable_leaves_an_ordinary_failure(value: str) -> None:
     """A time that is past, or no time at all, opens nothing at once."""
     assert classify_error(_status_error(503, {"Retry-After": value})) is Outcome.FAILURE
     assert classify_error(_status_error(429, {"Retry-After": value})) is Outcome.IGNORED
+
+
+@pytest.mark.parametrize("value", ["9" * 300, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_retry_after_beyond_all_measure_is_a_year(value: str) -> None:
+    """Nobody can be told to stay away for longer, and nothing has to reckon with more."""
+    assert classify_error(_status_error(503, {"Retry-After": value})) == OpenFor(YEAR_SECONDS)
 
 
 @settings(deadline=None)
@@ -482,11 +527,15 @@ def test_no_header_breaks_the_classifier(value: str, date: str) -> None:
     """Whatever a host sends, there is a verdict, and a time to stay away is a time."""
     headers = [(b"Retry-After", value.encode("latin-1")), (b"Date", date.encode("latin-1"))]
     verdict = classify_error(_status_error(503, httpx.Headers(headers)))
-    assert verdict is Outcome.FAILURE or (isinstance(verdict, OpenFor) and 0 < verdict.seconds < math.inf)
+    assert verdict is Outcome.FAILURE or (isinstance(verdict, OpenFor) and 0 < verdict.seconds <= YEAR_SECONDS)
 
 
-def test_other_exceptions_are_described_by_their_class() -> None:
-    """Nothing of a message, which may hold a URL with a secret, gets into the record."""
+def test_no_text_of_an_error_gets_into_the_record() -> None:
+    """It may hold a URL with a secret, as that of `raise_for_status` does."""
+    response = httpx.Response(503, request=httpx.Request("GET", "https://me:secret@host"))
+    with pytest.raises(httpx.HTTPStatusError) as raised:
+        response.raise_for_status()
+    assert describe_error(raised.value) == "HTTP 503"
     assert describe_error(httpx.ReadTimeout("https://me:secret@host")) == "ReadTimeout"
 
 

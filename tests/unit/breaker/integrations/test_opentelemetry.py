@@ -110,6 +110,17 @@ async def test_every_span_has_its_own_events(traces: _Traces, breaker: CircuitBr
     assert traces.events == ["breaker.half_opened", "breaker.closed"]
 
 
+async def test_a_refusal_says_why_in_the_span(traces: _Traces, breaker: CircuitBreaker) -> None:
+    """So that an operator's word can be told from an outage; what is no refusal has no reason."""
+    with traces.tracer.start_as_current_span("request"):
+        await trip(breaker)
+        with pytest.raises(CallNotPermittedError):
+            await breaker.call(works)
+    tripped, refused = (dict(event.attributes or {}) for event in traces.last.events)
+    assert refused["breaker.refusal_reason"] == "open"
+    assert "breaker.refusal_reason" not in tripped
+
+
 async def test_a_breaker_can_be_described_in_the_span(traces: _Traces, breaker: CircuitBreaker) -> None:
     """The circuit's name, state and generation become attributes, as this replica knows them."""
     await trip(breaker)

@@ -1,0 +1,23 @@
+-- The fields of a record, as they have to be read: whatever a hand may have made of them, a circuit goes on.
+
+local NUMBERS = { 'generation', 'revision', 'failures', 'run', 'calls', 'slow_calls', 'opened_at_ms', 'retry_at_ms',
+  'reopens', 'closed_at_ms', 'probe_successes', 'mode_until_ms', 'config_at_ms' }
+local STATES = { closed = true, open = true, half_open = true }
+local MODES = { auto = true, forced_open = true, forced_closed = true, metrics_only = true }
+
+-- Above this not every whole number is one of Lua's.
+local MOST_EXACT = 2 ^ 53
+
+-- Reads a whole number; what is none, or makes no sense, is 0.
+local function number_in(text)
+  local number = tonumber(text)
+  return number and number >= 0 and number < MOST_EXACT and math.floor(number) or 0
+end
+
+local function state_in(text)
+  return STATES[text] and text or 'closed'
+end
+
+local function mode_in(text)
+  return MODES[text] and text or 'auto'
+end
