@@ -179,7 +179,11 @@ class Link:
     def _flush_later(self) -> None:
         if self._circuit.reports.are_waiting and not self._flushes:
             self._flushes = True
-            self._timers.after(self._circuit.config.flush_seconds, self._flush)
+            try:
+                self._timers.after(self._circuit.config.flush_seconds, self._flush)
+            except BaseException:
+                self._flushes = False  # Interrupted. The next call makes up for it.
+                raise
 
     def _flush(self) -> None:
         self._flushes = False

@@ -76,10 +76,12 @@ class Prober:
     def _come_within(self, seconds: float) -> None:
         now = self._timers.now()
         seconds = min(max(seconds, _SHORTEST_WAIT_SECONDS, self._not_before - now), _LONGEST_WAIT_SECONDS)
+        due = now + seconds
         # Who comes earlier looks again.
-        if now + seconds < self._due:
-            self._due = now + seconds
-            self._timers.after(seconds, functools.partial(self._come, self._due))
+        if due < self._due:
+            # In this order: an interruption between the two must not leave a time at which nobody comes.
+            self._timers.after(seconds, functools.partial(self._come, due))
+            self._due = due
 
     def _come(self, due: float) -> None:
         with self._turn.lock:

@@ -215,12 +215,14 @@ class RedisStore:
         return self._ask(lambda: self._evaluate(script, keys, arguments), reads=reads)
 
     def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
+        # As text: packing a number, the driver's extension would take the process with it if a signal handler raised.
+        words = [str(word) for word in (len(keys), *keys, *arguments)]
         try:
             try:
-                return self._client.evalsha(script.sha, len(keys), *keys, *arguments)
+                return self._client.evalsha(script.sha, *words)  # type: ignore[arg-type] # the number of keys is text
             except NoScriptError:
                 # The cache was flushed, or a replica that never saw the script was promoted.
-                return self._client.eval(script.text, len(keys), *keys, *arguments)
+                return self._client.eval(script.text, *words)  # type: ignore[arg-type]
         except ResponseError as error:
             if _wire.concerns_one_circuit(error):
                 raise ScriptError(str(error)) from error

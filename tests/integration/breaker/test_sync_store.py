@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
 import redis
 from redis._parsers.hiredis import _HiredisParser
@@ -193,6 +194,25 @@ def test_what_the_store_reads_and_writes(store: RedisStore, cli: redis.Redis) ->
     cli.flushall()
     store.acquire(NAME, "p2", LIMITS, "api-1")
     assert store.names() == [NAME]
+
+
+def test_what_is_sent_to_scripts_is_text(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing a number is where the driver's extension crashes when a signal handler raises, such as that of Ctrl-C."""
+    sent: list[object] = []
+    pack: Any = hiredis.pack_command
+
+    def packing(words: tuple[object, ...]) -> Any:
+        """Note what is sent."""
+        sent.extend(words)
+        return pack(words)
+
+    monkeypatch.setattr(hiredis, "pack_command", packing)
+    permit = store.acquire(NAME, "p1", LIMITS, "api-1")
+    store.record(NAME, Report(permit_id="p1", generation=permit.generation, outcome=Outcome.FAILURE), LIMITS)
+    store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    store.snapshot(NAME)
+    assert len(sent) > 30
+    assert all(isinstance(word, str | bytes) for word in sent)
 
 
 def test_an_operators_mode_reaches_every_replica(start: Start) -> None:

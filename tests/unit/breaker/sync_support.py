@@ -16,7 +16,7 @@ from breaker.sync import MemoryStore
 from breaker.sync._timers import Timers
 from tests.support.stores import ManualClock
 
-_LIBRARY = (str(Path(breaker.__file__).parent), threading.__file__)
+_LIBRARY = (str(Path(breaker.__file__).parent), threading.__file__, __file__)
 
 
 class ProviderDownError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -23,6 +24,7 @@ from breaker import (
     Consecutive,
     Consistency,
     EventKind,
+    FailureRate,
     Outcome,
     State,
 )
@@ -195,6 +197,51 @@ def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None
         assert not using.is_alive(), f"after moment {moment}"
         assert bool(store._followers) is (consistency is Consistency.MIRRORED), f"after moment {moment}"
         assert store.planted.waiting, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 50
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_after_an_interruption_what_waits_is_reported_all_the_same() -> None:
+    """Whenever Ctrl-C comes, the successes of a rate are told in time."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=FailureRate()))
+        breaker.call(works)
+        store.planted.advance(1)
+        store.reports.clear()
+        interrupted = is_signalled(lambda: breaker.call(works), moment)  # noqa: B023 - called at once
+        breaker.call(works)
+        store.planted.advance(1)
+        assert store.reports, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 20
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_after_an_interruption_the_circuit_is_looked_after_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever Ctrl-C comes, a background probe is made when the cooldown is over."""
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+    for moment in count(1):
+        clock, probes = ManualClock(), list[int]()
+        store = TellingStore(clock)
+        config = BreakerConfig(policy=Consecutive(1), consistency=Consistency.STRICT)
+        breaker = CircuitBreaker("stripe", store, config, probe=partial(probes.append, 1))
+        breaker._circuit.known.clock = store.planted.now
+
+        def trip(breaker: CircuitBreaker = breaker) -> None:
+            """Fail."""
+            with contextlib.suppress(ProviderDownError):
+                breaker.call(fails)
+
+        interrupted = is_signalled(trip, moment)
+        with contextlib.suppress(ProviderDownError, CallNotPermittedError):
+            breaker.call(fails)
+        clock.advance(31)
+        store.planted.advance(31)
+        assert probes, f"after moment {moment}"
         if not interrupted:
             break
     assert moment > 50
