@@ -63,6 +63,7 @@ class RedisFeed:
         self._newly_followed: set[str] = set()
         # When to read which channel's circuit.
         self._read_at: dict[str, float] = {}
+        self._doubted: set[str] = set()
         self._closing = threading.Event()
         self._is_replaced = False
         self._worker = Worker(self._run, "breaker-subscription")
@@ -152,9 +153,11 @@ class RedisFeed:
             self._tell_of(channel, functools.partial(self._look, channel))
 
     def _look(self, channel: str) -> View | None:
-        """Read a circuit; what is there counts, though it look older than what was told before."""
+        """Read a circuit; where what was told before is in doubt, what is there counts although it may look older."""
         view = self._snapshot(self._names[channel])
-        self._tell(channel, None)
+        if channel in self._doubted:
+            self._doubted.discard(channel)
+            self._tell(channel, None)
         return view
 
     def _tell_of(self, channel: str, read: Callable[[], View | None]) -> None:
@@ -164,6 +167,7 @@ class RedisFeed:
             self._tell(channel, view)
             if view is not None and view.mode is not Mode.AUTO:
                 self._read_at.setdefault(channel, time.monotonic() + _REREAD_SECONDS)
+                self._doubted.add(channel)
         except Exception as error:
             _log.debug("%s cannot be read for now: %s: %s", channel, type(error).__name__, error)
             self._tell(channel, None)
