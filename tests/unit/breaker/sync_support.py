@@ -9,14 +9,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import breaker
-from breaker import View
+import pytest
+
+import breaker as library
+from breaker import BreakerConfig, Consecutive, State, View
 from breaker._types import Permitted, Recorded, Refused, Report
-from breaker.sync import MemoryStore
+from breaker.sync import CircuitBreaker, MemoryStore
 from breaker.sync._timers import Timers
 from tests.support.stores import ManualClock
 
-_LIBRARY = (str(Path(breaker.__file__).parent), threading.__file__, __file__)
+NAME = "stripe"
+CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, call_timeout_seconds=4)
+
+_LIBRARY = (str(Path(library.__file__).parent), threading.__file__, __file__)
 
 
 class ProviderDownError(Exception):
@@ -122,6 +127,27 @@ def in_thread(function: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
     return thread
+
+
+def fail(breaker: CircuitBreaker, times: int) -> None:
+    """Make failing calls."""
+    for _ in range(times):
+        with pytest.raises(ProviderDownError):
+            breaker.call(fails)
+
+
+def half_open(breaker: CircuitBreaker, store: TellingStore, clock: ManualClock) -> None:
+    """Trip the circuit, and let the cooldown pass; the copy of it learns that from the message."""
+    fail(breaker, 3)
+    clock.advance(31)
+    store.lose_messages()
+
+
+def state_of(store: MemoryStore) -> State:
+    """Read the circuit's state."""
+    view = store.snapshot(NAME)
+    assert view is not None
+    return view.state
 
 
 class SignalledError(BaseException):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from typing import Any
 
 import pytest
@@ -22,20 +17,15 @@ from breaker import (
     BreakerEvent,
     CallNotPermittedError,
     Consecutive,
-    Consistency,
     EventKind,
-    FailureRate,
-    Outcome,
     State,
 )
 from breaker.sync import CircuitBreaker, MemoryStore
-from breaker.sync import _fork as fork
-from breaker.sync._guard import StoreGuard
 from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 from tests.support.processes import wait_until
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, is_signalled, works
+from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, works
 
 
 def test_timers_run_what_is_due_in_its_order_and_survive_it(
@@ -184,97 +174,6 @@ def test_sixty_four_threads_share_one_circuit() -> None:
     store.close()
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store in memory was about to take a step.
-@pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
-def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None:
-    """Whenever Ctrl-C comes, others go on using the circuit, calls are watched, and it is followed if it has to be."""
-    for moment in count(1):
-        store = TellingStore(ManualClock())
-        breaker = CircuitBreaker("stripe", store, BreakerConfig(consistency=consistency), listeners=[lambda _: None])
-        interrupted = is_signalled(lambda: breaker.call(breaker.admit), moment)  # noqa: B023 - called at once
-        using = in_thread(lambda: (breaker.call(works), store.snapshot("stripe")))  # noqa: B023 - joined at once
-        using.join(20)
-        assert not using.is_alive(), f"after moment {moment}"
-        assert bool(store._followers) is (consistency is Consistency.MIRRORED), f"after moment {moment}"
-        assert store.planted.waiting, f"after moment {moment}"
-        if not interrupted:
-            break
-    assert moment > 50
-
-
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_after_an_interruption_what_waits_is_reported_all_the_same() -> None:
-    """Whenever Ctrl-C comes, the successes of a rate are told in time."""
-    for moment in count(1):
-        store = TellingStore(ManualClock())
-        breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=FailureRate()))
-        breaker.call(works)
-        store.planted.advance(1)
-        store.reports.clear()
-        interrupted = is_signalled(lambda: breaker.call(works), moment)  # noqa: B023 - called at once
-        breaker.call(works)
-        store.planted.advance(1)
-        assert store.reports, f"after moment {moment}"
-        if not interrupted:
-            break
-    assert moment > 20
-
-
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_after_an_interruption_the_circuit_is_looked_after_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whenever Ctrl-C comes, a background probe is made when the cooldown is over."""
-    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
-    for moment in count(1):
-        clock, probes = ManualClock(), list[int]()
-        store = TellingStore(clock)
-        config = BreakerConfig(policy=Consecutive(1), consistency=Consistency.STRICT)
-        breaker = CircuitBreaker("stripe", store, config, probe=partial(probes.append, 1))
-        breaker._circuit.known.clock = store.planted.now
-
-        def trip(breaker: CircuitBreaker = breaker) -> None:
-            """Fail."""
-            with contextlib.suppress(ProviderDownError):
-                breaker.call(fails)
-
-        interrupted = is_signalled(trip, moment)
-        with contextlib.suppress(ProviderDownError, CallNotPermittedError):
-            breaker.call(fails)
-        clock.advance(31)
-        store.planted.advance(31)
-        assert probes, f"after moment {moment}"
-        if not interrupted:
-            break
-    assert moment > 50
-
-
-def test_an_interrupted_command_gives_its_place_back() -> None:
-    """Whenever Ctrl-C comes, the next command finds it free."""
-    guard = StoreGuard(0.001, 1)
-    for moment in count(1):
-        interrupted = is_signalled(lambda: guard.run(works), moment)
-        assert guard.run(works) == "charged", f"after moment {moment}"
-        if not interrupted:
-            break
-    assert moment > 10
-
-
-def test_a_signal_handler_may_make_guarded_calls_whenever_it_runs() -> None:
-    """In the middle of another call of the same thread it waits for nothing that only this thread could give."""
-    for moment in count(1):
-        store, came = TellingStore(ManualClock()), list[bool]()
-        breaker = CircuitBreaker("stripe", store)
-
-        def call(moment: int, came: list[bool], breaker: CircuitBreaker) -> None:
-            """Call, and make another call from a signal handler."""
-            came.append(is_signalled(lambda: breaker.call(works), moment, lambda: breaker.call(works)))
-
-        in_thread(partial(call, moment, came, breaker)).join(20)
-        assert came, f"at moment {moment}"
-        if not came[0]:
-            break
-    assert moment > 30
-
-
 def test_what_happens_in_a_turn_is_told_at_its_end_by_its_own_thread() -> None:
     """Not by another thread that takes its turn meanwhile, and not while a turn within the turn ends."""
     told: list[tuple[str, threading.Thread]] = []
@@ -381,104 +280,6 @@ def test_two_threads_that_ask_first_follow_once() -> None:
     assert len(store._followers) == 1
 
 
-def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:
-    """Permit ids and the replica's name are the child's own, and so are the threads; what is gone is not begun."""
-    store = TellingStore(ManualClock())
-    breaker = CircuitBreaker("stripe", store)
-    first_id, timers = next(breaker._circuit.permit_ids), store.timers
-    CircuitBreaker("short-lived", store)
-    gc.collect()
-    made = len(fork._made)
-    fork._begin_anew()
-    last = CircuitBreaker("last", store)
-    assert len(fork._made) <= made, "what is gone is not remembered when the next is made"
-    assert last.call(works) == "charged"
-    assert next(breaker._circuit.permit_ids).split("-")[0] != first_id.split("-")[0]
-    assert store.timers is not timers
-    assert breaker.call(works) == "charged"
-
-
-def in_block(breaker: CircuitBreaker) -> None:
-    """Fork in a block."""
-    with breaker:
-        fork._begin_anew()
-        fails()
-
-
-def in_stream(breaker: CircuitBreaker) -> None:
-    """Fork before the first item of a stream."""
-
-    @breaker
-    def stream() -> Iterator[str]:
-        """Break off."""
-        fork._begin_anew()
-        yield fails()
-
-    list(stream())
-
-
-def in_call(breaker: CircuitBreaker) -> None:
-    """Fork in a call."""
-
-    @breaker
-    def call() -> None:
-        """Fork, and fail."""
-        fork._begin_anew()
-        fails()
-
-    call()
-
-
-def between_admission_and_end(breaker: CircuitBreaker) -> None:
-    """Fork with a permit in hand, while another thread of the parent has its turn."""
-    permit = breaker.admit()
-    in_thread(permit._link.turn.lock.acquire).join(20)
-    fork._begin_anew()
-    permit.settle(Outcome.FAILURE)
-    fails()
-
-
-@pytest.mark.parametrize("way", [in_block, in_stream, in_call, between_admission_and_end])
-@pytest.mark.parametrize("is_probe", [True, False])
-def test_a_forked_child_settles_nothing_that_its_parent_is_doing(
-    way: Callable[[CircuitBreaker], None], *, is_probe: bool
-) -> None:
-    """The call is still under way in the parent, which says how it ends; here it ends without a report."""
-    clock = ManualClock()
-    store = TellingStore(clock)
-    breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=Consecutive(1)))
-    breaker.call(works)
-    if is_probe:
-        with pytest.raises(ProviderDownError):
-            breaker.call(fails)
-        clock.advance(31)
-        store.lose_messages()
-    store.reports.clear()
-    with pytest.raises(ProviderDownError):
-        way(breaker)
-    store.timers.close()
-    assert not store.reports
-    view = store.snapshot("stripe")
-    assert view is not None
-    assert (view.state, view.probes_out) == ((State.HALF_OPEN, 1) if is_probe else (State.CLOSED, 0))
-
-
-_FORKING = """
-import os, sys
-from breaker.sync import CircuitBreaker, MemoryStore
-store = MemoryStore()
-breaker = CircuitBreaker("stripe", store)
-breaker.call(int)
-child = os.fork()
-if child == 0:
-    assert str(os.getpid()) in breaker._circuit.replica_id
-    breaker.call(int)
-    store.timers.after(0, lambda: os._exit(7))
-    store.timers._worker._thread.join(20)
-    os._exit(1)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
 _QUIET = """
 from prometheus_client import CollectorRegistry
 from breaker.integrations.prometheus import BreakerCollector
@@ -503,13 +304,6 @@ hanging = threading.Thread(target=breaker.call, args=(time.sleep, 600), daemon=T
 hanging.start()
 breaker.call(int)
 """
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
-def test_a_forked_child_has_timers_of_its_own() -> None:
-    """What runs in the parent's thread runs in the child's."""
-    child = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKING], timeout=40, check=False)
-    assert child.returncode == 7
 
 
 @pytest.mark.parametrize("program", [_QUIET, _LEFT_OPEN])

@@ -1,0 +1,112 @@
+"""Signal handlers that raise or make calls of their own, at every moment at which Python runs them."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from itertools import count
+
+import pytest
+
+from breaker import (
+    BreakerConfig,
+    CallNotPermittedError,
+    Consecutive,
+    Consistency,
+    FailureRate,
+)
+from breaker.sync import CircuitBreaker
+from breaker.sync._guard import StoreGuard
+from tests.support.stores import ManualClock
+from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, is_signalled, works
+
+# The store in memory was about to take a step.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+
+
+@pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
+def test_an_interruption_leaves_nothing_locked(consistency: Consistency) -> None:
+    """Whenever Ctrl-C comes, others go on using the circuit, calls are watched, and it is followed if it has to be."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store, BreakerConfig(consistency=consistency), listeners=[lambda _: None])
+        interrupted = is_signalled(lambda: breaker.call(breaker.admit), moment)  # noqa: B023 - called at once
+        using = in_thread(lambda: (breaker.call(works), store.snapshot("stripe")))  # noqa: B023 - joined at once
+        using.join(20)
+        assert not using.is_alive(), f"after moment {moment}"
+        assert bool(store._followers) is (consistency is Consistency.MIRRORED), f"after moment {moment}"
+        assert store.planted.waiting, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 50
+
+
+def test_after_an_interruption_what_waits_is_reported_all_the_same() -> None:
+    """Whenever Ctrl-C comes, the successes of a rate are told in time."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=FailureRate()))
+        breaker.call(works)
+        store.planted.advance(1)
+        store.reports.clear()
+        interrupted = is_signalled(lambda: breaker.call(works), moment)  # noqa: B023 - called at once
+        breaker.call(works)
+        store.planted.advance(1)
+        assert store.reports, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 20
+
+
+def test_after_an_interruption_the_circuit_is_looked_after_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever Ctrl-C comes, a background probe is made when the cooldown is over."""
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+    for moment in count(1):
+        clock, probes = ManualClock(), list[int]()
+        store = TellingStore(clock)
+        config = BreakerConfig(policy=Consecutive(1), consistency=Consistency.STRICT)
+        breaker = CircuitBreaker("stripe", store, config, probe=partial(probes.append, 1))
+        breaker._circuit.known.clock = store.planted.now
+
+        def trip(breaker: CircuitBreaker = breaker) -> None:
+            """Fail."""
+            with contextlib.suppress(ProviderDownError):
+                breaker.call(fails)
+
+        interrupted = is_signalled(trip, moment)
+        with contextlib.suppress(ProviderDownError, CallNotPermittedError):
+            breaker.call(fails)
+        clock.advance(31)
+        store.planted.advance(31)
+        assert probes, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 50
+
+
+def test_an_interrupted_command_gives_its_place_back() -> None:
+    """Whenever Ctrl-C comes, the next command finds it free."""
+    guard = StoreGuard(0.001, 1)
+    for moment in count(1):
+        interrupted = is_signalled(lambda: guard.run(works), moment)
+        assert guard.run(works) == "charged", f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 10
+
+
+def test_a_signal_handler_may_make_guarded_calls_whenever_it_runs() -> None:
+    """In the middle of another call of the same thread it waits for nothing that only this thread could give."""
+    for moment in count(1):
+        store, came = TellingStore(ManualClock()), list[bool]()
+        breaker = CircuitBreaker("stripe", store)
+
+        def call(moment: int, came: list[bool], breaker: CircuitBreaker) -> None:
+            """Call, and make another call from a signal handler."""
+            came.append(is_signalled(lambda: breaker.call(works), moment, lambda: breaker.call(works)))
+
+        in_thread(partial(call, moment, came, breaker)).join(20)
+        assert came, f"at moment {moment}"
+        if not came[0]:
+            break
+    assert moment > 30
