@@ -61,12 +61,13 @@ class Settling:
     def settle(self, call: Call, verdict: Verdict, error: str) -> Report | None:
         """Settle a call; returns what has to be reported now, if anything."""
         reporting = self._reporting_of(call)
-        if self._isolation is None and isinstance(verdict, Outcome) and not reporting.wants(verdict):
+        outcome = verdict if isinstance(verdict, Outcome) else Outcome.FAILURE
+        # With a quorum this replica watches itself, and wants to hear more than the fleet does.
+        if (self._isolation is None or call.issuer is Issuer.LOCAL) and not reporting.wants(outcome):
             return None
         report = self._reports.of(call, verdict, error)
         if call.issuer is Issuer.LOCAL:
-            if reporting.wants(report.outcome):
-                self._account.note(self._local.record(report), local=True)
+            self._account.note(self._local.record(report), local=True)
             return None
         if call.issuer is Issuer.ISOLATION and self._isolation is not None:
             return self._settle_isolated(self._isolation, report)

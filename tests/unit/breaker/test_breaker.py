@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -595,3 +597,26 @@ def test_a_store_of_threads_is_refused_at_the_door() -> None:
     """The message says which breaker is for it."""
     with pytest.raises(ConfigError, match=r"breaker\.sync\.CircuitBreaker"):
         CircuitBreaker("c", sync.MemoryStore())  # type: ignore[arg-type]
+
+
+def test_a_coroutine_that_is_closed_after_its_event_loop_reports_nothing(
+    store: MemoryStore, clock: ManualClock
+) -> None:
+    """There is nobody to send it any more; a probe's lease heals that, and nothing complains."""
+    breaker = CircuitBreaker("c", store, CONFIG)
+
+    async def probes() -> Coroutine[Any, Any, str]:
+        for _ in range(3):
+            with pytest.raises(ProviderDownError):
+                await breaker.call(fails)
+        clock.advance(30)
+        calling = breaker.call(hangs)
+        calling.send(None)
+        return calling
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        calling = loop.run_until_complete(probes())
+    calling.close()
+    view = asyncio.run(store.snapshot("c"))
+    assert view is not None
+    assert (view.state, view.probes_out) == (State.HALF_OPEN, 1)

@@ -13,8 +13,10 @@ from breaker import (
     CircuitBreaker,
     Consistency,
     FailureRate,
+    Mode,
     OpenFor,
     Outcome,
+    Override,
     State,
 )
 from breaker._reports import Reports
@@ -273,3 +275,20 @@ async def test_slow_calls_trip_a_replica_that_is_on_its_own(store: TellingStore)
     await until(lambda: breaker._circuit.local.refusal() is not None)
     may_end.set()
     assert await asyncio.gather(*calls) == [True] * 6
+
+
+async def test_what_an_operator_lets_through_is_not_slow(store: TellingStore) -> None:
+    """Calls that nobody counts are not counted while they hang either."""
+    breaker = rated(store, slow_call_seconds=0.001)
+    await breaker.call(works)
+    await store.control("c", Override(mode=Mode.FORCED_CLOSED, reason="it is well", actor="anna"))
+    marked = []
+    really = breaker._circuit.mark_slow
+    breaker._circuit.mark_slow = lambda call: marked.append(really(call))  # type: ignore[method-assign]
+    may_end = asyncio.Event()
+    call = asyncio.ensure_future(breaker.call(may_end.wait))
+    await until(lambda: bool(marked))
+    may_end.set()
+    await call
+    assert marked == [None]
+    assert not breaker._circuit.reports.are_waiting or breaker._circuit.reports._slow == 0

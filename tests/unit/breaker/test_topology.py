@@ -11,7 +11,7 @@ import redis
 from redis.asyncio import Redis, RedisCluster
 
 from breaker import ConfigError, RedisStore
-from breaker._topology import Kind, close, connect, parse
+from breaker._topology import Kind, close, connect, drop_idle_connections, parse
 
 DOOR = [
     ("http://h", "begins with redis://"),
@@ -163,6 +163,13 @@ async def test_no_client_repeats_anything_by_itself() -> None:
         assert (connection.socket_connect_timeout, connection.socket_timeout) == (0.15, 0.15)
     for client in clients:
         await close(client)
+
+
+async def test_a_clusters_client_finds_its_way_by_itself() -> None:
+    """Its connections are not given up for new ones; those of a server's client are."""
+    client = connect(parse("redis+cluster://127.0.0.1:1"), timeout_seconds=1, max_connections=2)
+    await drop_idle_connections(client)
+    await close(client)
 
 
 async def test_tasks_that_ask_the_sentinels_at_once_all_find_the_primary() -> None:
