@@ -76,14 +76,13 @@ def opened(
 
 def _cooldown_ms(name: str, limits: Limits, reopens: int, generation: int) -> int:
     """Return how long to stay open: as configured at first, and longer with each reopening."""
-    cooldown_ms: float = limits.cooldown_ms
-    if reopens and limits.multiplier > 1:
-        # The exponent is bounded only to keep the power finite; the maximum cuts it long before.
-        grown_ms = cooldown_ms * limits.multiplier ** min(reopens, 64)
-        cooldown_ms = min(grown_ms, max(cooldown_ms, limits.max_cooldown_ms))
+    # The exponent is bounded only to keep the power finite; the maximum cuts it long before.
+    grown_ms = min(
+        limits.cooldown_ms * limits.multiplier ** min(reopens, 64), max(limits.cooldown_ms, limits.max_cooldown_ms)
+    )
     # Drawn from the name and from the generation, a moment in milliseconds: circuits that trip together do not probe in
     # step.
-    return int(cooldown_ms * (1 + limits.jitter_percent / 100 * (drawn(f"{name} {generation}") / 1000)))
+    return int(grown_ms * (1 + limits.jitter_percent / 100 * (drawn(f"{name} {generation}") / 1000)))
 
 
 def closed(record: Record, kind: Transition, by: str, reason: str, now_ms: int, **also: Any) -> Record:

@@ -50,7 +50,7 @@ local function count_rate(keys, record, limits, told, now_ms)
   if told.outcome == 'failure' then
     redis.call('HSET', keys.record, 'last_error', told.error_class)
   end
-  if told.outcome == 'failure' or redis.call('PTTL', keys.window) < limits.idle_ms / 2 then
+  if redis.call('PTTL', keys.window) < limits.idle_ms / 2 then
     expire(keys, record, now_ms, limits.idle_ms)
   end
   local changes = {}

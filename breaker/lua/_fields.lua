@@ -2,8 +2,9 @@
 
 local NUMBERS = { 'generation', 'revision', 'failures', 'run', 'calls', 'slow_calls', 'opened_at_ms', 'retry_at_ms',
   'reopens', 'closed_at_ms', 'probe_successes', 'mode_until_ms', 'config_at_ms' }
-local STATES = { closed = true, open = true, half_open = true }
-local MODES = { auto = true, forced_open = true, forced_closed = true, metrics_only = true }
+-- A state that is neither of these is closed, and a mode that is none of these is auto.
+local STATES = { open = true, half_open = true }
+local MODES = { forced_open = true, forced_closed = true, metrics_only = true }
 
 -- Above this not every whole number is one of Lua's.
 local MOST_EXACT = 2 ^ 53

@@ -27,13 +27,10 @@ end
 -- How long to stay open: as configured at first, and longer with each reopening. The jitter is drawn from the circuit's
 -- name and the generation, which is a moment in milliseconds: circuits that trip together do not probe in step.
 local function cooldown_of(keys, limits, reopens, generation)
-  local cooldown_ms = limits.cooldown_ms
-  if reopens > 0 and limits.multiplier > 1 then
-    cooldown_ms = math.min(cooldown_ms * limits.multiplier ^ math.min(reopens, 64),
-      math.max(cooldown_ms, limits.max_cooldown_ms))
-  end
+  local grown_ms = math.min(limits.cooldown_ms * limits.multiplier ^ math.min(reopens, 64),
+    math.max(limits.cooldown_ms, limits.max_cooldown_ms))
   local name = string.match(keys.record, '{(.*)}')
-  return math.floor(cooldown_ms * (1 + limits.jitter_percent / 100 * (drawn(name .. ' ' .. generation) / 1000)))
+  return math.floor(grown_ms * (1 + limits.jitter_percent / 100 * (drawn(name .. ' ' .. generation) / 1000)))
 end
 
 -- told: replica_id, outcome, error_class, open_for_ms, config; what: kind, reason, reopens.

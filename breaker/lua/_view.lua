@@ -17,12 +17,11 @@ local function view(keys, now_ms, changes)
     shown[field] = tostring(number_in(shown[field]))
   end
   shown.state, shown.mode, shown.now_ms = state_in(shown.state), mode_in(shown.mode), tostring(now_ms)
-  shown.probes_out, shown.probe_until_ms = '0', '0'
-  -- Probes belong to their generation, so one that begins has none.
+  -- Probes belong to their generation, so there is nothing to say of one that begins.
   if not changes.generation then
     local live = redis.call('ZRANGE', keys.probes, '(' .. now_ms, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
     shown.probes_out = tostring(redis.call('ZCOUNT', keys.probes, '(' .. now_ms, '+inf'))
-    shown.probe_until_ms = live[2] or '0'
+    shown.probe_until_ms = live[2]
   end
   shown.replicas = tostring(redis.call('PUBSUB', 'NUMSUB', keys.record .. ':changes')[2])
   local mode_until_ms = tonumber(shown.mode_until_ms)

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
-from breaker import Consecutive, FailureRate, RedisStore, Store, View
+from breaker import Consecutive, FailureRate, Mode, RedisStore, Store, View, _wire
 from tests.contract.circuit import NAME, Circuit
 from tests.support.redis_servers import KINDS
 from tests.support.stores import ManualClock
 
 pytestmark = pytest.mark.parametrize("store", ["fake", *KINDS], indirect=True)
+
+_RECORD = f"breaker:{{{NAME}}}"
 
 
 @pytest.fixture
@@ -107,12 +109,30 @@ async def test_a_trip_and_a_close_leave_the_record_and_its_events(
 
 
 async def test_the_record_shows_every_field_from_the_start(circuit: Circuit, client: Any) -> None:
-    """Who looks with redis-cli need not know which fields there are."""
-    await circuit.permit()
+    """Who looks with redis-cli need not know which fields there are, and sees nothing but words and natural numbers."""
     made_by_the_clock = {"now_ms", "probes_out", "probe_until_ms", "replicas"}
-    expected = set(View._fields) - made_by_the_clock | {"v"}
-    assert {name.decode() for name in await client.hkeys(f"breaker:{{{NAME}}}")} == expected
+    blank = {field: value for field, value in View()._asdict().items() if field not in made_by_the_clock}
+
+    async def look() -> dict[str, str]:
+        record = {_wire.text(name): _wire.text(text) for name, text in (await client.hgetall(_RECORD)).items()}
+        assert set(record) == {*blank, "v"}
+        assert all(record[name].isdecimal() for name, value in blank.items() if value == 0)
+        return record
+
+    await circuit.permit()
+    assert (await look())["v"] == "1"
     await circuit.fail(3)
+    await look()
     await circuit.recover()
-    assert {name.decode() for name in await client.hkeys(f"breaker:{{{NAME}}}")} == expected
-    assert await client.hget(f"breaker:{{{NAME}}}", "v") == b"1"
+    await look()
+    await circuit.fail()
+    await circuit.succeed()
+    await look()
+    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=1)
+    await circuit.set_mode(Mode.AUTO)
+    await look()
+    circuit.configure(policy=FailureRate())
+    await circuit.count(1)
+    await look()
+    await circuit.set_mode(None)
+    await look()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from breaker import FailureRate, Mode, Outcome, RedisStore, Store, View, _wire
+from breaker import FailureRate, Mode, Outcome, RedisStore, State, Store, View, _wire
 from breaker._wire import view_of
 from tests.contract.circuit import NAME, Circuit
 from tests.support.redis_servers import KINDS
@@ -88,6 +88,21 @@ async def test_a_message_tells_of_the_probes_that_are_out(circuit: Circuit, list
     await circuit.settle(probe, Outcome.IGNORED)
     back = (await listener.heard())[-1]
     assert (back.probes_out, back.probe_until_ms) == (0, 0)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
+async def test_the_end_of_a_recovery_tells_of_no_probes(circuit: Circuit, listener: Listener, outcome: Outcome) -> None:
+    """Those that are still out belong to the generation that has ended."""
+    circuit.configure(probe_limit=2)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    probe = await circuit.permit()
+    await circuit.permit()
+    await circuit.settle(probe, outcome)
+    *_, last = await listener.heard()
+    assert (last.state is State.OPEN) == (outcome is Outcome.FAILURE)
+    assert (last.probes_out, last.probe_until_ms) == (0, 0)
+    assert last._replace(replicas=0) == (await circuit.view())._replace(replicas=0)
 
 
 async def test_a_mode_that_ended_is_told_of_by_the_call_that_found_out(circuit: Circuit, listener: Listener) -> None:

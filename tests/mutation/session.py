@@ -35,7 +35,7 @@ _TESTS = [
     "tests/integration/breaker/test_redis_store.py",
     *(
         f"tests/unit/breaker/test_{name}.py"
-        for name in ("local", "isolation", "rates", "mirror", "permitted_by_a_copy")
+        for name in ("machine", "local", "isolation", "rates", "mirror", "permitted_by_a_copy")
     ),
 ]
 # Of the tests against the servers' own clock this one is enough, and the others take their time.

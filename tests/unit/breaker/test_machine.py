@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from breaker import BreakerConfig, Mode, Outcome, Override, View
+from breaker import BreakerConfig, FailureRate, Mode, Outcome, Override, View
 from breaker._draw import drawn
 from breaker._machine import acquire, control, ramp_rest_ms, report
 from breaker._record import MAX_EVENTS, Record
@@ -31,6 +33,19 @@ def test_a_run_keeps_fewer_ids_than_its_threshold() -> None:
     assert record.shown.failures == 20
     assert record.counted == {"p0": _NOW_MS, "p1": _NOW_MS}
     assert record.reporters == {"replica-1": _NOW_MS}
+
+
+@pytest.mark.parametrize(("window_seconds", "kept_ms"), [(60, 3_600_000), (7_200, 7_200_000)])
+def test_a_replica_that_is_gone_is_forgotten(window_seconds: float, kept_ms: int) -> None:
+    """Who failed last an hour ago, or a window that is longer, is no witness for anybody, and is not kept."""
+    policy = FailureRate(window_seconds=window_seconds, minimum_calls=100)
+    limits = BreakerConfig(policy=policy, minimum_reporters=2).limits()
+    record, permitted = acquire(Record(), "p", limits, _NOW_MS)
+    told = Report(permit_id="p", generation=permitted.generation, outcome=Outcome.FAILURE, replica_id="replica-1")
+    record, _ = report(record, told, limits, _NOW_MS)
+    for later_ms, witnesses in ((kept_ms - 1, {"replica-1", "replica-2"}), (kept_ms, {"replica-2"})):
+        after, _ = report(record, replace(told, replica_id="replica-2"), limits, _NOW_MS + later_ms)
+        assert set(after.reporters) == witnesses
 
 
 def test_a_trip_forgets_what_was_counted() -> None:
