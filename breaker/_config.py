@@ -31,6 +31,11 @@ def check_name(name: str) -> str:
     return name
 
 
+# Shares travel in percent with four decimals, and counts are to stay whole numbers for every reader.
+_LEAST_SHARE = 0.000001
+_MOST_COUNT = 10**10
+
+
 class Consistency(StrEnum):
     """How far a replica relies on its own copy of a circuit."""
 
@@ -60,7 +65,7 @@ class Consecutive:
     failures: int = 3
 
     def __post_init__(self) -> None:
-        _require(self.failures >= 1, "Consecutive.failures must be 1 or more")
+        _require(_is_whole(self.failures), "Consecutive.failures must be a whole number, 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +73,12 @@ class FailureRate:
     """Trip when too large a share of the fleet's calls fails, or is slow.
 
     Attributes:
-        threshold: The share of failed calls that trips, above 0 and up to 1.
+        threshold: The share of failed calls that trips, 0.000001 to 1.
         window_seconds: The span over which calls count, in ten buckets; 1 or more.
         minimum_calls: How many calls the window must hold before a share means anything; 1 or more.
         slow_call_seconds: From when on a call is slow, above 0; it is counted while it still hangs. None counts no call
             as slow, and neither does a value above the call timeout, which ends a call first.
-        slow_rate_threshold: The share of slow calls that trips, above 0 and up to 1.
+        slow_rate_threshold: The share of slow calls that trips, 0.000001 to 1.
 
     Raises:
         ConfigError: A value is out of its range; the message names it.
@@ -86,10 +91,11 @@ class FailureRate:
     slow_rate_threshold: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(0 < self.threshold <= 1, "FailureRate.threshold must be above 0 and at most 1")
-        _require(0 < self.slow_rate_threshold <= 1, "FailureRate.slow_rate_threshold must be above 0 and at most 1")
+        for name in ("threshold", "slow_rate_threshold"):
+            share = getattr(self, name)
+            _require(_LEAST_SHARE <= share <= 1, f"FailureRate.{name} must be at least {_LEAST_SHARE:f} and at most 1")
         _require(1 <= self.window_seconds <= MOST_SECONDS, f"FailureRate.window_seconds must be 1 or more, {_AT_MOST}")
-        _require(self.minimum_calls >= 1, "FailureRate.minimum_calls must be 1 or more")
+        _require(_is_whole(self.minimum_calls), "FailureRate.minimum_calls must be a whole number, 1 or more")
         slow = self.slow_call_seconds
         _require(slow is None or _positive(slow), f"FailureRate.slow_call_seconds must be above 0, {_AT_MOST}, or None")
 
@@ -156,7 +162,7 @@ class BreakerConfig:
         for name in ("stable_after_seconds", "ramp_seconds"):
             _require(0 <= getattr(self, name) <= MOST_SECONDS, f"{name} must be 0 or more, {_AT_MOST}")
         for name in ("probe_limit", "probe_successes", "minimum_reporters"):
-            _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+            _require(_is_whole(getattr(self, name)), f"{name} must be a whole number, 1 or more")
         multiplier = self.cooldown_multiplier
         _require(1 <= multiplier <= MAX_MULTIPLIER, f"cooldown_multiplier must be between 1 and {MAX_MULTIPLIER}")
         _require(0 <= self.cooldown_jitter <= 1, "cooldown_jitter must be between 0 and 1")
@@ -228,6 +234,10 @@ def _positive(seconds: float) -> bool:
 def _milliseconds(seconds: float) -> int:
     # At least one, so that nothing above zero becomes no time at all.
     return max(1, round(seconds * 1000))
+
+
+def _is_whole(number: float) -> bool:
+    return 1 <= number <= _MOST_COUNT and number == int(number)
 
 
 def _percent(share: float) -> float:

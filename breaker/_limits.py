@@ -120,11 +120,15 @@ def checked_changes(settings: Mapping[str, float | None]) -> dict[str, str]:
             changes[name] = ""
             continue
         least, most, has_fraction = ADJUSTABLE[name]
+        if not isinstance(value, (int, float)):
+            raise ConfigError(f"{name} must be a number")
         if not least <= value <= most:
             raise ConfigError(f"{name} must be between {least} and {most}")
         if not has_fraction and value != int(value):
             raise ConfigError(f"{name} must be a whole number")
         changes[name] = spelled(value)
+        if value and not float(changes[name]):
+            raise ConfigError(f"{name} must be 0 or at least 0.0001")
     return changes
 
 

@@ -107,8 +107,9 @@ def ramp_rest_ms(seen: View, limits: Limits) -> int:
     """Tell for how much longer a circuit lets only a part of the traffic through."""
     if seen.state is not State.CLOSED or seen.mode is not Mode.AUTO or not seen.closed_at_ms:
         return 0
-    # A clock that was set back since the close makes no ramp longer, and none where there is none.
-    return min(max(0, seen.closed_at_ms + limits.ramp_ms - seen.now_ms), limits.ramp_ms)
+    rest_ms = seen.closed_at_ms + limits.ramp_ms - seen.now_ms
+    # More than all of it is left where the clock was set back since: nobody knows of how much, so the ramp is over.
+    return rest_ms if 0 < rest_ms <= limits.ramp_ms else 0
 
 
 def report(record: Record, told: Report, limits: Limits, now_ms: int) -> tuple[Record, Recorded]:
@@ -191,7 +192,7 @@ def _report_probe(record: Record, told: Report, limits: Limits, now_ms: int) -> 
         )
         return record, _recorded(record, Transition.REOPENED)
     successes = record.shown.probe_successes + (told.outcome is Outcome.SUCCESS)
-    if successes >= limits.with_settings(record.shown.settings).probe_successes:
+    if told.outcome is Outcome.SUCCESS and successes >= limits.with_settings(record.shown.settings).probe_successes:
         record = closed(record, Transition.CLOSED, told.replica_id, "probe succeeded", now_ms, closed_at_ms=now_ms)
         return record, _recorded(record, Transition.CLOSED)
     left = {token: deadline for token, deadline in record.probes.items() if token != told.permit_id}
@@ -223,8 +224,9 @@ def _configured(record: Record, limits: Limits, replica_id: str, now_ms: int) ->
     if shown.config == limits.text or now_ms - shown.config_at_ms < _CONFIG_PAUSE_MS:
         return record
     changes = {"config": limits.text, "config_before": shown.config, "config_at_ms": now_ms}
-    if limits.text == shown.config_before:
-        # Where a deploy is stuck, two go on taking turns: one entry says so, a thousand would push the operators' out.
+    if limits.text == shown.config_before or not shown.config:
+        # There was none before, as where an operator came first. Or a deploy is stuck, and two go on taking turns: one
+        # entry says so, a thousand would push the operators' out.
         return changed(record, **changes)
     return noted(record, Transition.CONFIG_CHANGED, replica_id, shown.config, now_ms, **changes)
 

@@ -40,7 +40,9 @@ def count(window: Window, told: Report, window_ms: int, now_ms: int) -> tuple[Wi
     width_ms = window_ms // BUCKETS
     current = Bucket(now_ms - now_ms % width_ms, width_ms)
     counted = Counts(told.calls, told.failures, told.slow)
-    after = {**swept(window, now_ms), current: window.get(current, Counts()).plus(counted)}
+    after = dict(swept(window, now_ms))
+    if any(counted):
+        after[current] = after.get(current, Counts()).plus(counted)
     sums = Counts()
     for bucket, counts in after.items():
         if _in_window(bucket.began_ms, width_ms, now_ms):

@@ -223,7 +223,7 @@ def text(part: Any) -> Any:
 
 
 # What reading comes to where a word is unknown, something lacks, or all of it is of another kind.
-_UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _MOST_REPEATED = 500
 _STATES: dict[str, State] = {state: state for state in State}
 _MODES: dict[str, Mode] = {mode: mode for mode in Mode}

@@ -6,13 +6,13 @@ local NUMBERS = { 'generation', 'revision', 'failures', 'run', 'calls', 'slow_ca
 local STATES = { open = true, half_open = true }
 local MODES = { forced_open = true, forced_closed = true, metrics_only = true }
 
--- Above this not every whole number is one of Lua's.
-local MOST_EXACT = 2 ^ 53
+-- Above this Lua writes a number with an exponent, which nobody here reads. As a moment it lies in the year 4821.
+local LARGEST = 9 * 10 ^ 13
 
 -- Reads a whole number; what is none, or makes no sense, is 0.
 local function number_in(text)
   local number = tonumber(text)
-  return number and number >= 0 and number < MOST_EXACT and math.floor(number) or 0
+  return number and number >= 0 and number < LARGEST and math.floor(number) or 0
 end
 
 local function state_in(text)

@@ -9,9 +9,9 @@ local function held_back(record, limits, permit_id, now_ms)
   if limits.ramp_ms == 0 or record.closed_at_ms == 0 or record.mode ~= 'auto' then
     return nil
   end
-  -- A clock that was set back since the close makes no ramp longer.
-  local rest_ms = math.min(record.closed_at_ms + limits.ramp_ms - now_ms, limits.ramp_ms)
-  if rest_ms <= 0 then
+  local rest_ms = record.closed_at_ms + limits.ramp_ms - now_ms
+  -- More than all of it is left where the clock was set back since: nobody knows of how much, so the ramp is over.
+  if rest_ms <= 0 or rest_ms > limits.ramp_ms then
     return nil
   end
   local share = math.max((limits.ramp_ms - rest_ms) / limits.ramp_ms, RAMP_BEGINS_AT)

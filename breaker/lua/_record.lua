@@ -46,11 +46,16 @@ local function expire(keys, record, now_ms, idle_ms)
   end
 end
 
--- What is empty or zero is left out: every replica reads every message, and most fields are.
+local IS_NUMBER = { probes_out = true, probe_until_ms = true, replicas = true }
+for _, field in ipairs(NUMBERS) do
+  IS_NUMBER[field] = true
+end
+
+-- What is empty, and what is a number and zero, is left out: every replica reads every message, and most fields are.
 local function publish(keys, now_ms, changes)
   local message = {}
   for field, text in pairs(view(keys, now_ms, changes)) do
-    message[field] = text ~= '' and text ~= '0' and text or nil
+    message[field] = text ~= '' and (text ~= '0' or not IS_NUMBER[field]) and text or nil
   end
   redis.call('PUBLISH', keys.record .. ':changes', cjson.encode(message))
 end

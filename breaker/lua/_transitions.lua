@@ -21,7 +21,7 @@ local function take_turn(keys, record, config, replica_id, now_ms, idle_ms)
   end
   local event = { kind = 'config_changed', by = replica_id, reason = record.config }
   change(keys, record, { config = config, config_before = record.config, config_at_ms = now_ms }, now_ms, idle_ms,
-    config ~= record.config_before and event or nil)
+    config ~= record.config_before and record.config ~= '' and event or nil)
 end
 
 -- How long to stay open: as configured at first, and longer with each reopening. The jitter is drawn from the circuit's

@@ -21,7 +21,7 @@ local function view(keys, now_ms, changes)
   if not changes.generation then
     local live = redis.call('ZRANGE', keys.probes, '(' .. now_ms, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
     shown.probes_out = tostring(redis.call('ZCOUNT', keys.probes, '(' .. now_ms, '+inf'))
-    shown.probe_until_ms = live[2]
+    shown.probe_until_ms = tostring(number_in(live[2]))
   end
   shown.replicas = tostring(redis.call('PUBSUB', 'NUMSUB', keys.record .. ':changes')[2])
   local mode_until_ms = tonumber(shown.mode_until_ms)

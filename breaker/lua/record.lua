@@ -57,7 +57,7 @@ if record.state == 'half_open' then
     return answer('recorded', 'reopened')
   end
   local successes = record.probe_successes + (told.outcome == 'success' and 1 or 0)
-  if successes >= limits.probe_successes then
+  if told.outcome == 'success' and successes >= limits.probe_successes then
     close(keys, record, { closed_at_ms = now_ms }, now_ms, limits.idle_ms,
       { kind = 'closed', by = told.replica_id, reason = 'probe succeeded' })
     return answer('recorded', 'closed')

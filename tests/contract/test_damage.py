@@ -328,3 +328,38 @@ async def test_a_bucket_that_holds_no_number_counts_for_nothing(circuit: Circuit
     )
     assert (await circuit.count(2, 1)).failures == 2
     assert (await circuit.view()).calls == 4
+
+
+@pytest.mark.parametrize("field", ["generation", "revision", "failures", "run", "calls", "closed_at_ms"])
+async def test_a_number_too_large_to_be_written_is_none(circuit: Circuit, client: Any, field: str) -> None:
+    """Microseconds for milliseconds, say: the circuit can be read, goes on and can be reset."""
+    await circuit.fail()
+    await _damage(client, field, "1766000000000000")
+    await circuit.permit()
+    await circuit.view()
+    seen = await circuit.set_mode(None)
+    assert seen.generation < 10**14
+
+
+@pytest.mark.parametrize("score", ["inf", "1766000005000.5"])
+async def test_a_lease_that_is_no_moment_can_be_shown(circuit: Circuit, client: Any, score: str) -> None:
+    """A hand has put a token among the probes."""
+    await circuit.fail(3)
+    await client.zadd(f"{_RECORD}:probes", {"by hand": score})
+    assert (await circuit.view()).probes_out == 1
+    assert (await circuit.set_mode(Mode.FORCED_OPEN)).mode is Mode.FORCED_OPEN
+
+
+@pytest.mark.parametrize("text", ["x", "1.5", "1e3", "9223372036854775807"])
+async def test_a_bucket_of_now_that_holds_no_number_is_counted_in_anew(
+    circuit: Circuit, client: Any, text: str
+) -> None:
+    """What a hand has made of it stops no report."""
+    circuit.configure(policy=FailureRate(window_seconds=60, minimum_calls=100))
+    await circuit.count(4, 2)
+    (bucket,) = {field.rpartition(b":")[0] for field in await client.hkeys(f"{_RECORD}:window")}
+    await client.hset(f"{_RECORD}:window", bucket + b":calls", text)
+    before = (await circuit.view()).failures
+    await circuit.count(3, 1)
+    assert (await circuit.view()).failures == before + 1
+    await circuit.count(3, 1)

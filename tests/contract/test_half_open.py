@@ -280,3 +280,15 @@ async def test_what_a_good_probe_leaves_behind(recovering: Circuit, clock: Manua
     seen = await recovering.view()
     assert (seen.closed_at_ms, seen.opened_at_ms, seen.probes_out) == (clock.now_ms, 0, 0)
     assert (seen.trip_reason, seen.last_error) == ("3 consecutive failures", "ReadTimeout")
+
+
+async def test_an_ignored_probe_closes_nothing_though_enough_have_succeeded(circuit: Circuit) -> None:
+    """Fewer successes are asked for than there were: the next one closes, and no outcome that says nothing."""
+    circuit.configure(probe_limit=3, probe_successes=3)
+    await circuit.fail(3)
+    await circuit.wait_out()
+    first, second, third = [await circuit.permit() for _ in range(3)]
+    await circuit.settle(first, Outcome.SUCCESS)
+    circuit.configure(probe_limit=3, probe_successes=1)
+    assert (await circuit.settle(second, Outcome.IGNORED)).transition is None
+    assert (await circuit.settle(third, Outcome.SUCCESS)).transition is Transition.CLOSED

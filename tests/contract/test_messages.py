@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from breaker import FailureRate, Mode, Outcome, RedisStore, State, Store, View, _wire
+from breaker import FailureRate, Mode, Outcome, Override, RedisStore, State, Store, View, _wire
 from breaker._wire import view_of
 from tests.contract.circuit import NAME, Circuit
 from tests.support.redis_servers import KINDS
@@ -158,3 +158,10 @@ async def test_an_outlier_is_told_of_when_it_begins_and_when_it_ends(circuit: Ci
     assert [seen.outlier for seen in await listener.heard()] == ["replica-1"]
     await circuit.succeed(2)
     assert [seen.outlier for seen in await listener.heard()] == [""]
+
+
+async def test_a_text_that_reads_like_nothing_is_told(circuit: Circuit, listener: Listener) -> None:
+    """An operator or a replica may be called 0."""
+    await circuit.store.control(NAME, Override(mode=Mode.FORCED_OPEN, reason="0", actor="0"))
+    told = (await listener.heard())[-1]
+    assert (told.mode_actor, told.mode_reason) == ("0", "0")

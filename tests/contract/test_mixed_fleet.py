@@ -195,3 +195,14 @@ async def test_calls_that_are_out_of_every_window_are_no_rate_any_more(circuit: 
     await circuit.fail()
     await circuit.succeed()
     assert (await circuit.fail(9)).state is State.CLOSED
+
+
+async def test_a_report_of_no_calls_makes_no_window(circuit: Circuit) -> None:
+    """So a row that ends takes its witnesses with it, as where no rate counts."""
+    circuit.configure(policy=Consecutive(2), minimum_reporters=2)
+    await circuit.fail(by="a")
+    circuit.configure(policy=FailureRate(), minimum_reporters=2)
+    await circuit.count(0)
+    circuit.configure(policy=Consecutive(2), minimum_reporters=2)
+    await circuit.succeed()
+    assert (await circuit.fail(2, by="b")).state is State.CLOSED
