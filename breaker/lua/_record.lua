@@ -47,9 +47,7 @@ local function expire(keys, record, now_ms, idle_ms)
 end
 
 local IS_NUMBER = { probes_out = true, probe_until_ms = true, replicas = true }
-for _, field in ipairs(NUMBERS) do
-  IS_NUMBER[field] = true
-end
+for _, field in ipairs(NUMBERS) do IS_NUMBER[field] = true end
 
 -- What is empty, and what is a number and zero, is left out: every replica reads every message, and most fields are.
 local function publish(keys, now_ms, changes)
