@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from breaker import _machine
 from breaker._account import Account
@@ -51,6 +51,7 @@ class Circuit:
         listeners: Called with each event.
         leaves_probing: Whether callers are never probes, because a background probe is.
         hears_results: Whether a returned value can be anything but a success.
+        warn: Logs a warning.
 
     Attributes:
         permit: What every call gets now without asking; None when more has to be looked at.
@@ -71,6 +72,7 @@ class Circuit:
         listeners: Iterable[Listener] = (),
         leaves_probing: bool = False,
         hears_results: bool = False,
+        warn: Callable[..., None] = _log.warning,
     ) -> None:
         self.name = check_name(name)
         self.config = config
@@ -87,6 +89,7 @@ class Circuit:
         self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
         self.reports = Reports(replica_id, self.permit_ids)
         self._leaves_probing = leaves_probing
+        self._warn = warn
         self._hears_results = hears_results
         self._account = Account(self.name, listeners)
         self.settling = Settling(
@@ -182,7 +185,7 @@ class Circuit:
         what = "reports" if in_a_report else "questions"
         if what not in self._useless:
             self._useless.add(what)
-            _log.warning(
+            self._warn(
                 "%s: no use can be made of what the store says, this replica guards itself: %s", self.name, error
             )
 
@@ -239,7 +242,7 @@ class Circuit:
             return
         if recorded.applied and recorded.state is State.CLOSED and self.known.mode is Mode.AUTO:
             isolation.begin(recorded.generation)
-            _log.warning("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
+            self._warn("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
             self._account.happened(EventKind.OUTLIER, recorded.state, recorded.generation)
         else:
             isolation.end()
@@ -396,7 +399,7 @@ class Circuit:
     def _compare_configs(self, view: View) -> None:
         if view.config and view.config != self.limits.text and view.config not in self._other_configs:
             self._other_configs.add(view.config)
-            _log.warning(
+            self._warn(
                 "%s: replicas differ in their configuration: here %r, elsewhere %r",
                 self.name,
                 self.limits.text,

@@ -110,6 +110,7 @@ class CircuitBreaker:
             self._config,
             replica_id=self._replica_id or f"{socket.gethostname()}-{os.getpid()}",
             listeners=turn.ears,
+            warn=turn.warn,
             leaves_probing=self._probe is not None,
             hears_results=self._hears_results,
         )
@@ -127,7 +128,7 @@ class CircuitBreaker:
             self._prober = Prober(self._circuit, turn, timers, ask=ask, permit_of=self._permit, probe=self._make_probe)
             self._link.news = self._prober.look
         self._calls = Deadlines[Permit | Permitted](self._config.call_timeout_seconds, timers, self._count_as_late)
-        self._slow = Deadlines[Callable[[], None]](self._slow_call_seconds, timers, operator.call)
+        self._slow = Deadlines[Callable[[], None]](self._slow_call_seconds, timers, operator.call, is_patient=False)
         self._open_blocks = OpenBlocks()
 
     @property
@@ -272,8 +273,10 @@ class CircuitBreaker:
             verdict = self._judge.of_result(self._probe())
         except BaseException as error:
             _log.debug("%s: the background probe failed: %s", self._name, type(error).__name__)
-            verdict, failure = self._judge.of_error(error), error
-        self._calls.end(number)
+            failure = error
+            verdict = self._judge.of_error(error) if isinstance(error, Exception) else Outcome.FAILURE
+        finally:
+            self._calls.end(number)
         permit.settle(verdict, failure)
         return verdict
 
@@ -281,19 +284,18 @@ class CircuitBreaker:
         return Permit(call, self._link, self._judge, self._slow)
 
     def _settle_mirrored(
-        self, circuit: Circuit, permit: Permitted, verdict: Verdict, error: BaseException | None
+        self, circuit: Circuit, permit: Permitted, verdict: Verdict, error: BaseException | str | None
     ) -> None:
-        if (
-            circuit is self._circuit
-        ):  # Otherwise this is a child that was forked during the call, which is its parent's.
+        # Otherwise this is a child that was forked during the call, which is its parent's.
+        if circuit is self._circuit:
             self._link.settle(Call(next(circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
 
     def _count_as_late(self, call: Permit | Permitted) -> None:
-        late = CallTimeoutError(self._name, self._config.call_timeout_seconds or 0.0)
+        # A word and not an error: this is the thread of all timers, and `describe_error` might take its time.
         if isinstance(call, Permit):
-            call.settle(Outcome.FAILURE, late)
+            call.settle(Outcome.FAILURE, CallTimeoutError.__name__)
         else:
-            self._settle_mirrored(self._circuit, call, Outcome.FAILURE, late)
+            self._settle_mirrored(self._circuit, call, Outcome.FAILURE, CallTimeoutError.__name__)
 
 
 def _refuse_what_is_for_tasks(function: Callable[..., object]) -> None:

@@ -13,7 +13,8 @@ from breaker.sync._timers import Timers
 _T = TypeVar("_T")
 
 # A timer that comes this late says that the process was kept from running, and so often a deadline is put off for that.
-_LATE_SECONDS = 0.01
+# Less is what threads take from each other when they are busy.
+_LATE_SECONDS = 0.25
 _CHANCES = 8
 
 
@@ -31,9 +32,17 @@ class Deadlines(Generic[_T]):
         seconds: How long a call may take; None lets it take any time.
         timers: Where the timer runs.
         late: Called with what is late.
+        is_patient: Whether a pause of the process is no time.
+
+    Attributes:
+        watches: Whether there is a limit.
     """
 
-    def __init__(self, seconds: float | None, timers: Timers, late: Callable[[_T], None]) -> None:
+    def __init__(
+        self, seconds: float | None, timers: Timers, late: Callable[[_T], None], *, is_patient: bool = True
+    ) -> None:
+        self.watches = seconds is not None
+        self._is_patient = is_patient
         self._seconds = seconds or 0.0
         self._timers = timers
         self._late = late
@@ -42,7 +51,7 @@ class Deadlines(Generic[_T]):
         self._chances = _CHANCES
         self._lock = threading.RLock()
         # Nobody sets a timer where one seems to be set.
-        self._watching = seconds is None
+        self._watching = not self.watches
 
     def begin(self, what: _T) -> int:
         """Watch a call from now on; returns its number."""
@@ -75,7 +84,7 @@ class Deadlines(Generic[_T]):
 
     def _sweep(self, due: float) -> None:
         pause_seconds = self._timers.now() - due
-        if self._chances and pause_seconds > _LATE_SECONDS:
+        if self._is_patient and self._chances and pause_seconds > _LATE_SECONDS:
             self._chances -= 1
             self._sweep_in(min(pause_seconds, self._seconds))
             return

@@ -79,7 +79,7 @@ class Link:
             seen = self._store.snapshot(self._circuit.name)
         except StoreUnavailableError:
             return self.turn.take(self._circuit.peek_away)
-        return self._circuit.peek(seen)
+        return self.turn.take(self._circuit.peek, seen)
 
     def close(self) -> None:
         """Report what waits."""
@@ -104,7 +104,7 @@ class Link:
                 circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
             )
         except Exception as error:
-            self._failed(error)
+            self.turn.take(self._failed, error)
             try:
                 return self.turn.take(circuit.unanswered, permit_id, in_background=in_background)
             finally:
@@ -151,7 +151,7 @@ class Link:
             if circuit.begins_anew(report, recorded):
                 recorded = self._record_anew(report)
         except Exception as error:
-            self._failed(error, in_a_report=True)
+            self.turn.take(self._failed, error, in_a_report=True)
             self.turn.take(circuit.undelivered, report)
         except BaseException:
             # Interrupted. It may have arrived or not; told twice it counts once.

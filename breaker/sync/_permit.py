@@ -31,7 +31,8 @@ class Permit:
         self._process = fork.depth()
         self._settled = False
         self._slow = slow
-        self._number = slow.begin(self._mark_slow)
+        # Not at all where nothing is slow: a permit that nobody settles would be kept for ever.
+        self._number = slow.begin(self._mark_slow) if slow.watches else -1
 
     @property
     def state(self) -> State:

@@ -54,6 +54,7 @@ class Prober:
         # When it looks at the circuit next, and before when it does not.
         self._due = math.inf
         self._not_before = 0.0
+        self._not_while: tuple[object, ...] = ()
         self._is_out = False
         self._permit: Permit | None = None
         self._closed = False
@@ -62,6 +63,8 @@ class Prober:
         """Look at the circuit, of which there is news: whether it has to be probed, and when."""
         with self._turn.lock:
             wait_seconds = None if self._closed or self._is_out else self._circuit.probe_wait_seconds()
+            if self._not_while not in {(), self._circumstances()}:
+                self._not_before, self._not_while = 0.0, ()
             if wait_seconds is not None:
                 self._come_within(wait_seconds)
 
@@ -103,8 +106,12 @@ class Prober:
         except CallNotPermittedError:
             self._rest(0.0)
             return
+        except BaseException:
+            self._rest(_PAUSE_SECONDS)
+            raise
         if call.permit.reporting is not Reporting.ALL:
             # Everything goes through, so that nothing can be found out; whoever ends that makes news.
+            self._not_while = self._circumstances()
             self._rest(self._circuit.limits.cooldown_ms / 1000)
             return
         permit = self._permit_of(call)
@@ -119,8 +126,17 @@ class Prober:
     def _run(self, permit: Permit) -> None:
         if self._closed:
             return  # Before this thread ran; the place has been given back.
-        # If it decided nothing its place is free again, and the same would come out at once.
-        self._rest(_PAUSE_SECONDS if self._probe(permit) is Outcome.IGNORED else 0.0)
+        verdict: Verdict = Outcome.IGNORED
+        try:
+            verdict = self._probe(permit)
+        finally:
+            permit.settle(Outcome.IGNORED)  # Where a classifier has ended the thread, say.
+            # If it decided nothing its place is free again, and the same would come out at once.
+            self._rest(_PAUSE_SECONDS if verdict is Outcome.IGNORED else 0.0)
+
+    def _circumstances(self) -> tuple[object, ...]:
+        known = self._circuit.known
+        return known.generation, known.mode, self._circuit.guard
 
     def _rest(self, seconds: float) -> None:
         with self._turn.lock:

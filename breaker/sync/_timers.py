@@ -61,6 +61,8 @@ class Timers:
             with contextlib.suppress(Empty):
                 order = self._orders.get(timeout=rest_seconds)
                 if order is None:
+                    if self._closed:
+                        self._orders.put(None)  # For a thread that was started while this was being closed.
                     return
                 heapq.heappush(waiting, order)
             if waiting[0][0] <= self.now():

@@ -42,8 +42,8 @@ class Turn:
         self._dispatcher = dispatcher
         # Which of them failed when it was called last.
         self._failing: set[int] = set()
-        # What has happened in the turn that is being taken.
-        self._happened: list[BreakerEvent] | None = None
+        # What is to be said of the turn that is being taken, when it is over.
+        self._unsaid: list[Callable[[], None]] | None = None
 
     @property
     def ears(self) -> tuple[Listener, ...]:
@@ -52,26 +52,31 @@ class Turn:
 
     def take(self, step: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Take a step alone, and tell what happened in it."""
-        happened: list[BreakerEvent] = []
+        unsaid: list[Callable[[], None]] = []
         try:
             with self.lock:
-                if self._happened is not None:
+                if self._unsaid is not None:
                     return step(*args, **kwargs)  # Within a turn of this thread, which tells at its end.
-                self._happened = happened
+                self._unsaid = unsaid
                 try:
                     return step(*args, **kwargs)
                 finally:
-                    self._happened = None
+                    self._unsaid = None
         finally:
-            for event in happened:
+            for say in unsaid:
                 if is_own():
-                    self._dispatcher.after(0, functools.partial(self._tell, event))
+                    self._dispatcher.after(0, say)
                 else:
-                    self._tell(event)
+                    say()
+
+    def warn(self, text: str, *words: object) -> None:
+        """Log a warning when the turn is over: whatever handles it may call what is guarded."""
+        assert self._unsaid is not None  # noqa: S101 - circuits are used in turns only
+        self._unsaid.append(functools.partial(_log.warning, text, *words))
 
     def _hear(self, event: BreakerEvent) -> None:
-        assert self._happened is not None  # noqa: S101 - circuits are used in turns only
-        self._happened.append(event)
+        assert self._unsaid is not None  # noqa: S101 - circuits are used in turns only
+        self._unsaid.append(functools.partial(self._tell, event))
 
     def _tell(self, event: BreakerEvent) -> None:
         for number, listener in enumerate(self._listeners):

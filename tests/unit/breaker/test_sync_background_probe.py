@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -39,9 +40,14 @@ def store(clock: ManualClock) -> TellingStore:
     return TellingStore(clock)
 
 
-def probing(store: TellingStore, probe: Callable[[], object]) -> CircuitBreaker:
+def _ignored(error: Exception, kind: type[Exception]) -> Outcome:
+    """Ignore one kind of failures."""
+    return Outcome.IGNORED if isinstance(error, kind) else Outcome.FAILURE
+
+
+def probing(store: TellingStore, probe: Callable[[], object], **options: Any) -> CircuitBreaker:
     """Make a breaker with a background probe, on the time of the timers that it waits for."""
-    breaker = CircuitBreaker(NAME, store, CONFIG, probe=probe)
+    breaker = CircuitBreaker(NAME, store, CONFIG, probe=probe, **options)
     breaker._circuit.known.clock = store.planted.now
     return breaker
 
@@ -220,9 +226,9 @@ def test_a_background_probe_that_decides_nothing_is_made_again_after_a_pause(
 
     def probe() -> None:
         probes.append(store.planted.now())
-        raise KeyboardInterrupt
+        raise LookupError
 
-    breaker = probing(store, probe)
+    breaker = probing(store, probe, classify_error=lambda error: _ignored(error, LookupError))
     fail(breaker, 3)
     clock.advance(31)
     store.planted.advance(33)
@@ -249,3 +255,84 @@ def test_a_breaker_that_is_closed_while_its_background_probe_asks_makes_no_probe
     view = store.snapshot(NAME)
     assert view is not None
     assert (view.state, view.probes_out, probes) == (State.HALF_OPEN, 0, [])
+
+
+def test_a_background_probe_is_made_as_soon_as_a_mode_ends(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While everything goes through it asks seldom; the end of that is news, and nobody waits for a whole cooldown."""
+    at_once(monkeypatch)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    store.control(NAME, Override(mode=Mode.FORCED_CLOSED, reason="it works", actor="anna"))
+    store.tell(NAME)
+    clock.advance(31)
+    store.planted.advance(31)
+    store.control(NAME, Override(mode=Mode.AUTO, reason="done", actor="anna"))
+    store.tell(NAME)
+    store.planted.advance(0.1)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_classifier_that_ends_threads_does_not_end_the_probing(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is given back, and the next probe follows after a pause."""
+
+    def start(run: Callable[[], None], _: str) -> bool:
+        """Run it, and let it end as a thread does."""
+        with contextlib.suppress(SystemExit):
+            run()
+        return True
+
+    monkeypatch.setattr("breaker.sync._prober.started", start)
+    answers: list[Callable[[], str]] = [works, fails]
+
+    def classify(_: Exception) -> Outcome:
+        """End the thread, once a probe has failed."""
+        if len(answers) == 1:
+            raise SystemExit
+        return Outcome.FAILURE
+
+    def probe() -> str:
+        return answers.pop()()
+
+    breaker = probing(store, probe, classify_error=classify)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(30)
+    assert state_of(store) is State.HALF_OPEN
+    store.planted.advance(2)
+    assert state_of(store) is State.CLOSED
+
+
+def test_a_background_probe_that_raises_what_ends_threads_has_failed(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in asyncio: the circuit opens for another cooldown."""
+    at_once(monkeypatch)
+
+    def probe() -> None:
+        raise SystemExit
+
+    breaker = probing(store, probe)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.planted.advance(30)
+    assert state_of(store) is State.OPEN
+
+
+def test_a_store_that_ends_threads_does_not_end_the_probing(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again after a pause."""
+    at_once(monkeypatch)
+    breaker = probing(store, works)
+    fail(breaker, 3)
+    clock.advance(31)
+    store.fails_with = SystemExit()
+    with pytest.raises(SystemExit):
+        store.planted.advance(30)
+    store.fails_with = None
+    store.planted.advance(2)
+    assert state_of(store) is State.CLOSED

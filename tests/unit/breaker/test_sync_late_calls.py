@@ -326,3 +326,43 @@ def test_what_ends_in_the_moment_that_it_becomes_late_is_not_late() -> None:
     second = deadlines.begin(2)
     timers.advance(4)
     assert late == [1]
+
+
+@pytest.mark.parametrize(("late_seconds", "is_late"), [(0.1, True), (0.5, False)])
+def test_a_timer_that_is_a_little_late_is_no_pause_of_the_process(late_seconds: float, is_late: bool) -> None:
+    """Busy threads take so much from each other; a deadline that they could put off would be none."""
+    timers, late = PlantedTimers(), list[str]()
+    deadlines = Deadlines[str](1.0, timers, late.append)
+    deadlines.begin("call")
+    ((_, sweep),) = timers.waiting
+    timers.seconds = 1.0 + late_seconds
+    sweep()
+    assert bool(late) is is_late
+
+
+def test_a_slow_call_is_slow_whatever_the_process_did() -> None:
+    """It took that long; no pause makes it fast."""
+    timers, slow = PlantedTimers(), list[str]()
+    deadlines = Deadlines[str](1.0, timers, slow.append, is_patient=False)
+    deadlines.begin("call")
+    ((_, sweep),) = timers.waiting
+    timers.seconds = 60.0
+    sweep()
+    assert slow == ["call"]
+
+
+def test_the_word_for_a_late_call_is_not_asked_for(store: TellingStore) -> None:
+    """`describe_error` might take its time, in the thread that has to tell of every late call."""
+    asked: list[BaseException] = []
+
+    def describe(error: BaseException) -> str:
+        """Note that it was asked."""
+        asked.append(error)
+        return "late"
+
+    breaker = CircuitBreaker("stripe", store, BreakerConfig(call_timeout_seconds=4), describe_error=describe)
+    permit = breaker.admit()
+    breaker._count_as_late(permit)
+    view = store.snapshot("stripe")
+    assert view is not None
+    assert (view.last_error, asked) == ("CallTimeoutError", [])

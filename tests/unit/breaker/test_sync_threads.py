@@ -318,3 +318,39 @@ def test_the_interpreter_ends_although_calls_hang_and_nothing_was_closed() -> No
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", _ENDING], timeout=40, check=True)
     assert time.monotonic() - began < 40
+
+
+def test_closed_timers_leave_no_thread_behind() -> None:
+    """Not even one that was started while they were being closed."""
+    timers = Timers("closing")
+    timers.after(0, list[int]().clear)
+    timers.close()
+    timers._worker.ensure()
+    timers._worker.join()
+    assert not timers._worker.is_alive()
+
+
+def test_a_permit_that_nobody_settles_is_not_kept() -> None:
+    """Where nothing is slow nobody watches it."""
+    breaker = CircuitBreaker("stripe", TellingStore(ManualClock()))
+    breaker.admit()
+    assert not breaker._slow._running
+
+
+def test_a_warning_is_logged_when_the_turn_is_over(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever handles it may use the breaker, in whichever thread."""
+    store = TellingStore(ManualClock())
+    CircuitBreaker("stripe", store, BreakerConfig(cooldown_seconds=9)).call(works)
+    breaker = CircuitBreaker("stripe", store)
+    told: list[str] = []
+
+    def ship(_: object) -> None:
+        """Use the breaker in another thread, and wait for that."""
+        using = in_thread(lambda: told.append(breaker.status.name))
+        using.join(20)
+
+    monkeypatch.setattr(caplog.handler, "emit", ship)
+    breaker.call(works)
+    assert told == ["stripe"]
