@@ -4,8 +4,9 @@ The names and their meaning are those of `breaker`, with plain calls for awaited
 the words are imported from there. What differs, because a thread cannot be cancelled:
 
 - A call that exceeds `call_timeout_seconds` counts as a failure at that moment, while it hangs, and a probe gives its
-  place up by reopening the circuit. The call itself goes on, and when it returns at last its caller gets its own result
-  or exception; `CallTimeoutError` is never raised. Give the client of the dependency a timeout of its own as well.
+  place up by reopening the circuit; its error is called `CallTimeoutError`, and `describe_error` is not asked, since
+  nothing was raised. The call itself goes on, and when it returns at last its caller gets its own result or exception;
+  `CallTimeoutError` is never raised. Give the client of the dependency a timeout of its own as well.
 - A stream (a generator function) is bounded likewise, in the wait for each item.
 - What asyncio calls a cancellation is here an exception that is no `Exception`, such as `KeyboardInterrupt`: it counts
   as nothing, and a probe's place is given back.
