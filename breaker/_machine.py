@@ -36,7 +36,7 @@ _RAMP_BEGINS_AT = 0.1
 
 
 def acquire(
-    record: Record, permit_id: str, limits: Limits, now_ms: int, *, replica_id: str = "", may_probe: bool = True
+    record: Record, permit_id: str, limits: Limits, now_ms: int, *, replica_id: str = "", may_probe: bool
 ) -> tuple[Record, Permitted | Refused]:
     """Ask for leave to make one call. A permit id that already holds a lease gets the same answer again."""
     record = _configured(_end_expired_mode(_created(record, limits, now_ms), now_ms), limits, replica_id, now_ms)
@@ -70,7 +70,7 @@ def acquire(
     return record, _permitted(record, now_ms, reporting(record.shown, limits))
 
 
-def refusal(seen: View, limits: Limits, *, may_probe: bool = True) -> Refused | None:
+def refusal(seen: View, limits: Limits, *, may_probe: bool) -> Refused | None:
     """Tell what `acquire` would answer to any newcomer, if that is no; changes nothing.
 
     Args:

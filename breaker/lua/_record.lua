@@ -5,8 +5,7 @@
 local BLANK = {
   state = 'closed', failures = 0, run = 0, calls = 0, slow_calls = 0, opened_at = '', opened_at_ms = 0, retry_at_ms = 0,
   reopens = 0, closed_at_ms = 0, probe_successes = 0, trip_reason = '', last_error = '', tripped_by = '', outlier = '',
-  mode = 'auto', mode_reason = '', mode_actor = '', mode_until_ms = 0, settings = '',
-  config_before = '', v = 1,
+  mode = 'auto', mode_reason = '', mode_actor = '', mode_until_ms = 0, config_before = '', v = '1',
 }
 
 -- Entries kept in the events stream, approximately: months of a healthy circuit, an hour of one that flaps.

@@ -11,7 +11,7 @@ local function view(keys, now_ms, changes)
     shown[fields[index]] = fields[index + 1]
   end
   for field, value in pairs(changes) do
-    shown[field] = tostring(value)
+    shown[field] = value
   end
   for _, field in ipairs(NUMBERS) do
     shown[field] = tostring(number_in(shown[field]))

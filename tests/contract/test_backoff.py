@@ -185,16 +185,17 @@ async def test_without_a_memory_every_trip_begins_anew(circuit: Circuit) -> None
         await circuit.recover()
 
 
-async def test_without_a_memory_a_clock_that_was_set_back_remembers_nothing(
-    circuit: Circuit, clock: ManualClock
+@pytest.mark.parametrize(("stable_seconds", "cooldown_ms", "reopens"), [(0, 30_000, 0), (0.001, 60_000, 1)])
+async def test_a_close_that_seems_to_lie_in_the_future_is_one_of_just_now(
+    circuit: Circuit, clock: ManualClock, stable_seconds: float, cooldown_ms: int, reopens: int
 ) -> None:
-    """A close that seems to lie in the future is forgotten like any other where nothing is to be remembered."""
-    circuit.configure(cooldown_multiplier=2, stable_after_seconds=0)
+    """When the clock was set back the shortest memory remembers the close, and no memory forgets it."""
+    circuit.configure(cooldown_multiplier=2, stable_after_seconds=stable_seconds)
     await circuit.fail(3)
     await circuit.recover()
     clock.advance(-10)
     await circuit.fail(3)
-    assert (await _cooldown_ms(circuit), (await circuit.view()).reopens) == (30_000, 0)
+    assert (await _cooldown_ms(circuit), (await circuit.view()).reopens) == (cooldown_ms, reopens)
 
 
 async def test_the_memory_counts_from_the_last_close(circuit: Circuit, clock: ManualClock) -> None:

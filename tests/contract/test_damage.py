@@ -211,7 +211,7 @@ async def test_a_fraction_of_a_millisecond_is_passed_over(circuit: Circuit, clie
     await circuit.recover()
 
 
-@pytest.mark.parametrize("text", [None, "", "soon", "-5", "nan", "inf", "1e300", "0x", "12.5"])
+@pytest.mark.parametrize("text", [None, "", "soon", "-1", "nan", "inf", "1e300", "0x", "12.5"])
 @pytest.mark.parametrize("field", _NUMBERS)
 async def test_a_number_that_is_none_is_zero(circuit: Circuit, client: Any, field: str, text: str | None) -> None:
     """Calls go on, and whoever reads the circuit reads numbers."""
@@ -227,6 +227,16 @@ async def test_a_number_that_is_none_is_zero(circuit: Circuit, client: Any, fiel
     await _goes_on(circuit)
 
 
+async def _last_told(client: Any, pubsub: Any) -> View:
+    """Return the circuit as the last message shows it."""
+    await client.publish(f"{_RECORD}:changes", "that is all")
+    heard: list[str] = []
+    while "that is all" not in heard:
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+        heard += [] if message is None else [_wire.text(message["data"])]
+    return _wire.told(heard[-2])
+
+
 async def test_every_damage_can_be_told_of(circuit: Circuit, client: Any) -> None:
     """The message of the next change is one that every replica can read."""
     await circuit.permit()
@@ -234,11 +244,30 @@ async def test_every_damage_can_be_told_of(circuit: Circuit, client: Any) -> Non
     async with client.pubsub() as pubsub:
         await pubsub.subscribe(f"{_RECORD}:changes")
         seen = await circuit.set_mode(Mode.METRICS_ONLY)
-        heard = View()
-        while heard.mode is Mode.AUTO:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
-            heard = heard if message is None else _wire.told(_wire.text(message["data"]))
-    assert heard == seen._replace(replicas=1)
+        assert await _last_told(client, pubsub) == seen._replace(replicas=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "following"),
+    [
+        ("89999999999998", 9 * 10**13 - 2, 9 * 10**13 - 1),
+        ("89999999999999", 9 * 10**13 - 1, 0),
+        ("90000000000000", 0, 1),
+        ("9007199254740992", 0, 1),
+    ],
+)
+async def test_a_large_number_is_told_to_its_last_digit(
+    circuit: Circuit, client: Any, text: str, number: int, following: int
+) -> None:
+    """Numbers that Lua writes in full are read by whoever reads the circuit or hears of it; beyond they are zero."""
+    await circuit.permit()
+    await client.hset(_RECORD, "revision", text)
+    assert (await circuit.view()).revision == number
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe(f"{_RECORD}:changes")
+        seen = await circuit.set_mode(Mode.METRICS_ONLY)
+        assert await _last_told(client, pubsub) == seen._replace(replicas=1)
+    assert seen.revision == following
 
 
 @pytest.mark.parametrize(
@@ -302,6 +331,14 @@ async def test_an_operators_word_survives_the_loss_of_a_generation(
     assert (seen.mode_reason, seen.mode_actor, seen.mode_until_ms) == ("because", "anna", before.mode_until_ms)
     assert (seen.settings, seen.state, seen.generation) == ("consecutive=2", State.CLOSED, circuit.clock.now_ms)
     assert seen.revision == before.revision + 1
+
+
+async def test_a_mode_survives_without_its_reason_and_its_actor(circuit: Circuit, client: Any) -> None:
+    """Where they were lost with the generation nobody is made up who said so, and the circuit stays forced open."""
+    await circuit.set_mode(Mode.FORCED_OPEN)
+    await client.hdel(_RECORD, "generation", "mode_reason", "mode_actor")
+    assert (await circuit.refusal()).reason == "forced_open"
+    assert ((await circuit.view()).mode_reason, (await circuit.view()).mode_actor) == ("", "")
 
 
 async def test_a_mode_that_was_over_does_not_come_back(circuit: Circuit, client: Any) -> None:

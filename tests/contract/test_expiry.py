@@ -72,8 +72,8 @@ async def test_a_rate_goes_with_the_record(circuit: Circuit, keeping: Keeping) -
     assert await keeping.lifetimes() == {"": _IDLE, ":window": _IDLE}
 
 
-async def test_successes_keep_a_rate_alive_with_few_writes(circuit: Circuit, keeping: Keeping) -> None:
-    """A success renews what has less than half of its time left; a failure always does."""
+async def test_reports_keep_a_rate_alive_with_few_writes(circuit: Circuit, keeping: Keeping) -> None:
+    """A report renews what has less than half of its time left, and everything when it brings a new key."""
     circuit.configure(idle_seconds=_IDLE, policy=_RATE)
     permit = await circuit.permit()
     await circuit.settle(permit, Outcome.SUCCESS)
@@ -86,6 +86,9 @@ async def test_successes_keep_a_rate_alive_with_few_writes(circuit: Circuit, kee
     await keeping.age(310)
     await circuit.settle(permit, Outcome.FAILURE)
     assert await keeping.lifetimes() == {"": _IDLE, ":reporters": _IDLE, ":window": _IDLE}
+    await keeping.age(310)
+    await circuit.settle(permit, Outcome.FAILURE)
+    assert set((await keeping.lifetimes()).values()) == {310}
 
 
 async def test_calls_keep_a_circuit_alive_with_few_writes(circuit: Circuit, keeping: Keeping) -> None:

@@ -108,31 +108,45 @@ async def test_a_trip_and_a_close_leave_the_record_and_its_events(
     assert set(await client.keys("breaker:*")) == kept
 
 
-async def test_the_record_shows_every_field_from_the_start(circuit: Circuit, client: Any) -> None:
-    """Who looks with redis-cli need not know which fields there are, and sees nothing but words and natural numbers."""
+async def _look(client: Any) -> dict[str, str]:
+    """Return the hash; see that it has every field, and nothing but words and natural numbers."""
     made_by_the_clock = {"now_ms", "probes_out", "probe_until_ms", "replicas"}
     blank = {field: value for field, value in View()._asdict().items() if field not in made_by_the_clock}
+    record = {_wire.text(name): _wire.text(text) for name, text in (await client.hgetall(_RECORD)).items()}
+    assert set(record) == {*blank, "v"}
+    assert all(record[name].isdecimal() for name, value in blank.items() if value == 0)
+    return record
 
-    async def look() -> dict[str, str]:
-        record = {_wire.text(name): _wire.text(text) for name, text in (await client.hgetall(_RECORD)).items()}
-        assert set(record) == {*blank, "v"}
-        assert all(record[name].isdecimal() for name, value in blank.items() if value == 0)
-        return record
 
+async def test_the_record_shows_every_field_from_the_start(circuit: Circuit, client: Any) -> None:
+    """Who looks with redis-cli need not know which fields there are."""
     await circuit.permit()
-    assert (await look())["v"] == "1"
+    assert (await _look(client))["v"] == "1"
     await circuit.fail(3)
-    await look()
+    await _look(client)
     await circuit.recover()
-    await look()
+    await _look(client)
     await circuit.fail()
     await circuit.succeed()
-    await look()
-    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=1)
-    await circuit.set_mode(Mode.AUTO)
-    await look()
+    await _look(client)
+    await circuit.fail()
     circuit.configure(policy=FailureRate())
     await circuit.count(1)
-    await look()
+    await _look(client)
+
+
+async def test_the_record_shows_every_field_while_an_operator_has_a_say(
+    circuit: Circuit, clock: ManualClock, client: Any
+) -> None:
+    """Also where nobody has called yet, and when a mode ends by itself or by the operator's word."""
+    await circuit.adjust(consecutive=2)
+    await _look(client)
+    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=1)
+    await circuit.set_mode(Mode.AUTO)
+    await _look(client)
+    await circuit.set_mode(Mode.FORCED_OPEN, for_seconds=1)
+    clock.advance(1)
+    await circuit.permit()
+    await _look(client)
     await circuit.set_mode(None)
-    await look()
+    await _look(client)

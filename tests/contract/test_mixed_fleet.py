@@ -101,6 +101,16 @@ async def test_a_rate_leaves_the_ids_of_a_row_alone(circuit: Circuit) -> None:
     assert (await circuit.view()).run == 1
 
 
+async def test_an_id_in_a_row_is_never_taken_for_calls_of_a_rate(circuit: Circuit, clock: ManualClock) -> None:
+    """Whatever a permit is called, its failure is one in a row and no more."""
+    circuit.configure(**RUN)
+    began_ms = clock.now_ms - clock.now_ms % 6_000
+    await circuit.tell(f"{began_ms}:6000:calls", (await circuit.permit())[1].generation, Outcome.FAILURE)
+    circuit.configure(**_rate())
+    await circuit.count(2, 1)
+    assert ((await circuit.view()).calls, (await circuit.view()).failures) == (2, 1)
+
+
 async def test_a_rate_that_is_made_a_row_for_a_while_goes_on_afterwards(circuit: Circuit) -> None:
     """An operator's `consecutive` counts from nothing, and taking it back finds the window as it was."""
     circuit.configure(**_rate())

@@ -90,12 +90,13 @@ async def test_who_is_held_back_learns_when_the_ramp_ends(ramping: Circuit, cloc
     await ramping.permit(_with_draw(999))
 
 
-async def test_a_short_ramp_ends_for_everybody(circuit: Circuit, clock: ManualClock) -> None:
-    """However short it was, when it is over it holds nobody back."""
-    circuit.configure(ramp_seconds=0.01)
+@pytest.mark.parametrize("ramp_seconds", [0.01, 0.001])
+async def test_a_short_ramp_ends_for_everybody(circuit: Circuit, clock: ManualClock, ramp_seconds: float) -> None:
+    """However short it was, it holds back to its last millisecond, and when it is over it holds nobody back."""
+    circuit.configure(ramp_seconds=ramp_seconds)
     await circuit.fail(3)
     await circuit.recover()
-    clock.advance(0.009)
+    clock.advance(ramp_seconds - 0.001)
     assert (await circuit.refusal(_with_draw(999))).retry_after_ms == 1
     clock.advance(0.001)
     await circuit.permit(_with_draw(999))

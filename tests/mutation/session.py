@@ -38,6 +38,8 @@ _TESTS = [
         for name in ("machine", "local", "isolation", "rates", "mirror", "permitted_by_a_copy")
     ),
 ]
+# These run parts of the scripts without a server.
+_LUA_ALONE = {"test_clock", "test_limits"}
 # Of the tests against the servers' own clock this one is enough, and the others take their time.
 _REAL_CLOCK = "test_the_servers_clock_is_what_counts"
 
@@ -162,7 +164,7 @@ class _Lent:
 def _runs_in(item: pytest.Item) -> bool | None:
     """Tell whether a test runs the scripts in Valkey or the machine in Python; None for all others."""
     folder, name = Path(item.nodeid.split("::")[0]), item.name
-    if folder.stem == "test_clock":
+    if folder.stem in _LUA_ALONE:
         return True
     if "contract" in folder.parts:
         # In tests that know one store only it is a parameter of another name, or none.

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from breaker import BreakerConfig, FailureRate, Mode, Outcome, Override, View
+from breaker import BreakerConfig, FailureRate, Mode, Outcome, Override, State, View
 from breaker._draw import drawn
-from breaker._machine import acquire, control, ramp_rest_ms, report
+from breaker._machine import acquire, control, ramp_rest_ms, refusal, report
 from breaker._record import MAX_EVENTS, Record
 from breaker._types import Report
 
@@ -19,7 +19,7 @@ def _failed(record: Record, config: BreakerConfig, times: int) -> Record:
     """Fail so many times, each with a permit of its own."""
     limits = config.limits()
     for number in range(times):
-        record, permitted = acquire(record, f"p{number}", limits, _NOW_MS)
+        record, permitted = acquire(record, f"p{number}", limits, _NOW_MS, may_probe=True)
         told = Report(
             permit_id=f"p{number}", generation=permitted.generation, outcome=Outcome.FAILURE, replica_id="replica-1"
         )
@@ -40,12 +40,34 @@ def test_a_replica_that_is_gone_is_forgotten(window_seconds: float, kept_ms: int
     """Who failed last an hour ago, or a window that is longer, is no witness for anybody, and is not kept."""
     policy = FailureRate(window_seconds=window_seconds, minimum_calls=100)
     limits = BreakerConfig(policy=policy, minimum_reporters=2).limits()
-    record, permitted = acquire(Record(), "p", limits, _NOW_MS)
+    record, permitted = acquire(Record(), "p", limits, _NOW_MS, may_probe=True)
     told = Report(permit_id="p", generation=permitted.generation, outcome=Outcome.FAILURE, replica_id="replica-1")
     record, _ = report(record, told, limits, _NOW_MS)
     for later_ms, witnesses in ((kept_ms - 1, {"replica-1", "replica-2"}), (kept_ms, {"replica-2"})):
         after, _ = report(record, replace(told, replica_id="replica-2"), limits, _NOW_MS + later_ms)
         assert set(after.reporters) == witnesses
+
+
+def test_buckets_that_are_in_no_window_go_with_a_row() -> None:
+    """Where nobody counts a rate any more, nothing of the last one is kept for ever."""
+    config = BreakerConfig(policy=FailureRate(window_seconds=10))
+    record = _failed(Record(), config, 1)
+    assert record.window
+    row, later_ms = BreakerConfig().limits(), _NOW_MS + 10_000
+    told = Report(permit_id="p", generation=record.shown.generation, outcome=Outcome.FAILURE)
+    for outcome in (Outcome.FAILURE, Outcome.SUCCESS):
+        record, _ = report(record, replace(told, outcome=outcome), row, later_ms)
+    assert record.window == {}
+
+
+def test_an_end_without_a_mode_is_none() -> None:
+    """Where a hand has spoiled the mode and left its end, who is refused is told of no mode that ends."""
+    seen = View(
+        generation=1, state=State.OPEN, now_ms=_NOW_MS, retry_at_ms=_NOW_MS + 1_000, mode_until_ms=_NOW_MS + 600_000
+    )
+    refused = refusal(seen, BreakerConfig().limits(), may_probe=True)
+    assert refused is not None
+    assert (refused.reason, refused.retry_after_ms, refused.mode_rest_ms) == ("open", 1_000, 0)
 
 
 def test_a_trip_forgets_what_was_counted() -> None:
