@@ -148,6 +148,7 @@ async def test_a_mode_without_an_end_is_kept_for_ever(circuit: Circuit, keeping:
     """No key of the circuit expires while an operator has a say in it, whatever calls come, and afterwards all do."""
     await circuit.fail(2)
     await circuit.set_mode(mode)
+    assert set((await keeping.lifetimes()).values()) == {_FOR_EVER}
     permit = await circuit.ask()
     await circuit.tell("more", permit.generation, Outcome.FAILURE)
     await circuit.ask()
