@@ -60,6 +60,18 @@ async def test_a_message_is_the_record_and_what_the_clock_makes_of_it(circuit: C
     assert {"state", "generation", "config"} <= told
 
 
+async def test_whoever_hears_all_circuits_is_no_replica(circuit: Circuit) -> None:
+    """A subscription to a pattern counts as none, and no replica is no word of the message."""
+    assert isinstance(circuit.store, RedisStore)
+    client = circuit.store._client
+    async with client.pubsub() as pubsub:
+        await pubsub.psubscribe("breaker:*")
+        listener = Listener(client, pubsub)
+        await circuit.permit()
+        assert [seen.replicas for seen in await listener.heard()] == [0]
+        assert "replicas" not in listener.fields
+
+
 async def test_every_change_is_told_once_and_whole(circuit: Circuit, listener: Listener) -> None:
     """From creation through an outage to the reset: one message for each revision, and the last one is the circuit."""
     await circuit.fail(2)
@@ -79,15 +91,17 @@ async def test_every_change_is_told_once_and_whole(circuit: Circuit, listener: L
 
 
 async def test_a_message_tells_of_the_probes_that_are_out(circuit: Circuit, listener: Listener) -> None:
-    """Taking a place and giving it back are both told of, with the moment when the lease lapses."""
+    """Taking a place and giving it back are both told of, with the moment when the lease lapses; no probe is no word."""
     await circuit.fail(3)
     await circuit.wait_out()
     probe = await circuit.permit()
     out = (await listener.heard())[-1]
     assert (out.probes_out, out.probe_until_ms, out.replicas) == (1, circuit.clock.now_ms + 5_000, 1)
+    listener.fields.clear()
     await circuit.settle(probe, Outcome.IGNORED)
     back = (await listener.heard())[-1]
     assert (back.probes_out, back.probe_until_ms) == (0, 0)
+    assert not {"probes_out", "probe_until_ms"} & listener.fields
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
