@@ -91,7 +91,7 @@ async def test_every_change_is_told_once_and_whole(circuit: Circuit, listener: L
 
 
 async def test_a_message_tells_of_the_probes_that_are_out(circuit: Circuit, listener: Listener) -> None:
-    """Taking a place and giving it back are both told of, with the moment when the lease lapses; no probe is no word."""
+    """Taking a place and giving it back are both told of, with the end of the lease; no probe is no word."""
     await circuit.fail(3)
     await circuit.wait_out()
     probe = await circuit.permit()
