@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -174,6 +175,8 @@ def is_signalled(function: Callable[[], object], moment: int, handler: Callable[
             if rest == 0:
                 handler()
 
+    # Nor is it the moment at which something that another test left behind is destroyed.
+    gc.disable()
     sys.setprofile(count)
     try:
         function()
@@ -181,4 +184,5 @@ def is_signalled(function: Callable[[], object], moment: int, handler: Callable[
         pass
     finally:
         sys.setprofile(None)
+        gc.enable()
     return rest <= 0
