@@ -1,4 +1,4 @@
-"""One timer for many calls that may all take equally long."""
+"""How long a call may take, with one timer for many that may all take equally long; and that it can be cancelled."""
 
 from __future__ import annotations
 
@@ -112,3 +112,25 @@ class Deadlines:
             del watch.began[task]
             task.cancel()
         watch.is_set = False
+
+
+async def heeding_cancellation(awaitable: Awaitable[_T]) -> _T:
+    """Await something that may lose a cancellation, as drivers do; who cancelled it would wait for its end for ever.
+
+    A write of redis-py that has a timeout does: it is an `asyncio.wait_for`, which before CPython 3.12 returns as if
+    nothing had been when it is cancelled in the turn in which the write has ended.
+
+    Raises:
+        CancelledError: The task was cancelled meanwhile, whatever came of that.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        result = await awaitable
+    except Exception as error:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from breaker._deadlines import Deadlines
+from breaker._deadlines import Deadlines, heeding_cancellation
 from breaker._errors import ScriptError, StoreUnavailableError
 
 _T = TypeVar("_T")
@@ -100,7 +100,7 @@ class StoreGuard:
             presence = self._presences[part] = Presence()
         presence.check(reads=reads)
         try:
-            reply = await self._bound(command)
+            reply = await heeding_cancellation(self._deadlines.bound(self._in_turn(command)))
         except ScriptError:
             log_change(presence.note_answer(reads=reads))  # It is there, and what is wrong is one circuit.
             raise
@@ -110,19 +110,6 @@ class StoreGuard:
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
         log_change(presence.note_answer(reads=reads))
         return reply
-
-    async def _bound(self, command: Callable[[], Awaitable[_T]]) -> _T:
-        """Await it for no longer than it may take; a cancellation that a driver swallows cancels all the same.
-
-        Drivers lose some while they reconnect, and whoever waits for the cancelled task would wait for ever.
-        """
-        task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        try:
-            return await self._deadlines.bound(self._in_turn(command))
-        finally:
-            if task and task.cancelling() > before:
-                raise asyncio.CancelledError
 
     async def _in_turn(self, command: Callable[[], Awaitable[_T]]) -> _T:
         await self._slots.acquire()

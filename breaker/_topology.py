@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from breaker._deadlines import heeding_cancellation
 from breaker._errors import ConfigError
 
 Client: TypeAlias = Redis | RedisCluster
@@ -198,8 +199,12 @@ class Subscriptions:
 
     async def open(self) -> AbstractConnection:
         """Open one, in a Cluster to another node than the last time if there is one."""
-        connection = await self._make()
-        await connection.connect()  # type: ignore[no-untyped-call]
+        connection = await heeding_cancellation(self._make())
+        try:
+            await heeding_cancellation(connection.connect())  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         return connection
 
     async def _make(self) -> AbstractConnection:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from breaker import BreakerConfig, CircuitBreaker, Consistency
+from breaker import BreakerConfig, CircuitBreaker, Consistency, RedisStore
 from tests.support.processes import wait_until
 from tests.support.redis_servers import KINDS
 from tests.support.redis_topologies import Cluster, cluster, runs
@@ -128,3 +128,25 @@ async def test_a_failover_fails_no_call(
             after = start(nodes.url, "operator", STRICT, circuit=options["circuit"])
             await after.fail(3)
             await until(lambda: mirrored.refuses)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_cancellation_is_lost_in_the_driver(kind: str) -> None:
+    """In whichever turn of the event loop it comes: a command ends with it, and closing the store ends its reader."""
+    with cluster(kind) as nodes:
+        async with asyncio.timeout(60):
+            for turns in range(100):
+                store = RedisStore.from_url(nodes.url, timeout_seconds=5)
+                reading = asyncio.create_task(store.snapshot("c"))
+                await _turns(turns)
+                is_cancelled = reading.cancel()
+                await asyncio.wait([reading])
+                assert reading.cancelled() is is_cancelled
+                store.follow("c", lambda _: None)
+                await _turns(turns)
+                await store.aclose()
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
