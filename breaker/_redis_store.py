@@ -12,12 +12,13 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from breaker import _wire
+from breaker._address import parse
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
 from breaker._limits import Limits
 from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script
 from breaker._store_guard import StoreGuard
-from breaker._topology import Client, close, connect, drop_idle_connections, parse
+from breaker._topology import Client, close, connect, drop_idle_connections
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
 
 # Scripts take microseconds, so a few connections carry thousands of calls a second, and the first burst after a start

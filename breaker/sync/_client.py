@@ -10,8 +10,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
+from breaker._address import Address, Kind
 from breaker._errors import ConfigError
-from breaker._topology import Address, Kind
 from breaker.sync._in_time import bound
 
 

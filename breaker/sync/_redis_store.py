@@ -11,10 +11,10 @@ from redis import Redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from breaker import _wire
+from breaker._address import parse
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
 from breaker._limits import Limits
 from breaker._scripts import Script
-from breaker._topology import parse
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
 from breaker.sync._client import close, connect
 from breaker.sync._fork import in_every_child

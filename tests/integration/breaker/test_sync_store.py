@@ -33,9 +33,9 @@ from breaker import (
     StoreUnavailableError,
     View,
 )
+from breaker._address import parse
 from breaker._errors import ScriptError
 from breaker._scripts import Script
-from breaker._topology import parse
 from breaker._types import Permitted, Report
 from breaker.sync import CircuitBreaker, RedisStore
 from breaker.sync import _in_time as in_time

@@ -11,7 +11,8 @@ import redis
 from redis.asyncio import Redis, RedisCluster
 
 from breaker import ConfigError, RedisStore
-from breaker._topology import Kind, close, connect, drop_idle_connections, parse
+from breaker._address import Kind, parse
+from breaker._topology import close, connect, drop_idle_connections
 
 DOOR = [
     ("http://h", "begins with redis://"),
