@@ -7,11 +7,12 @@ import functools
 import inspect
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
-from types import FunctionType, TracebackType, coroutine
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, overload
 
+from breaker._blocks import OpenBlocks
 from breaker._call import Call
 from breaker._circuit import Circuit
 from breaker._config import BreakerConfig, Consecutive
@@ -21,6 +22,7 @@ from breaker._events import Listener, Status
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._link import Link
 from breaker._permit import Permit
+from breaker._steps import NothingToAwaitError, ending, rest_of, returning_coroutines
 from breaker._store import Store
 from breaker._types import Outcome, State
 
@@ -89,8 +91,7 @@ class CircuitBreaker:
         self._timeout_seconds = config.call_timeout_seconds
         self._deadlines = None if self._timeout_seconds is None else Deadlines(self._timeout_seconds, self._late)
         self._slow_call_seconds = None if isinstance(config.policy, Consecutive) else config.policy.slow_call_seconds
-        # What `async with breaker` has opened, by the task that did, innermost last.
-        self._open_blocks: dict[asyncio.Task[Any] | None, list[_Block]] = {}
+        self._open_blocks = OpenBlocks()
 
     @property
     def name(self) -> str:
@@ -146,16 +147,25 @@ class CircuitBreaker:
         Raises:
             CallNotPermittedError: The circuit lets no call through now; the block was not entered.
         """
-        block = _Block(self)
-        await block.enter()
-        self._open_blocks.setdefault(asyncio.current_task(), []).append(block)
+        permit = await self.admit()
+        deadline = asyncio.timeout(self._timeout_seconds)
+        await deadline.__aenter__()
+        self._open_blocks.enter(permit, deadline)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        block = self._left_block()
-        if block is not None:
-            await block.leave(kind, error, trace)
+        block = self._open_blocks.leave()
+        if block is None:
+            return
+        permit, deadline = block
+        try:
+            await deadline.__aexit__(kind, error, trace)
+        except TimeoutError as timeout:
+            late = self._late()
+            await permit.settle(Outcome.FAILURE, late)
+            raise late from timeout
+        await permit.settle(Outcome.SUCCESS if error is None else self._verdict_of(error), error)
 
     async def admit(self) -> Permit:
         """Return leave to make one call, for the caller to settle; for calls that are not one function.
@@ -181,24 +191,10 @@ class CircuitBreaker:
         """
         await self._link.aclose()
 
-    def _left_block(self) -> _Block | None:
-        blocks, task = self._open_blocks, asyncio.current_task()
-        if task not in blocks:
-            # Entered by another task: by one that was made for that, as `wait_for` does, or an async generator's.
-            ended = (other for other in reversed(blocks) if other is None or other.done())
-            task = next(ended, next(reversed(blocks), None))
-        opened = blocks.get(task)
-        if opened is None:
-            return None
-        block = opened.pop()
-        if not opened:
-            del blocks[task]
-        return block
-
     def _guarded(self, function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
         circuit, link, judge = self._circuit, self._link, self._judge
         mirror = circuit.mirror
-        begin: Callable[..., Coroutine[Any, Any, _R]] = _returning_coroutines(function)
+        begin: Callable[..., Coroutine[Any, Any, _R]] = returning_coroutines(function)
         deadlines = self._deadlines
 
         async def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -216,9 +212,9 @@ class CircuitBreaker:
             returned: list[_R] = [None]  # type: ignore[list-item] # until it returns
             try:
                 # An empty dictionary of keywords would cost as much as three of these lines.
-                ending = _ending(begin(*args, **kwargs) if kwargs else begin(*args), returned)
-                for waits_for in ending:
-                    rest = _rest_of(ending, waits_for)
+                steps = ending(begin(*args, **kwargs) if kwargs else begin(*args), returned)
+                for waits_for in steps:
+                    rest = rest_of(steps, waits_for)
                     await (rest if deadlines is None else deadlines.bound(rest))
                     break
                 result = returned[0]
@@ -287,82 +283,7 @@ class CircuitBreaker:
         # A classifier is not asked about the breaker's own deadline; another breaker's is an error like others.
         if isinstance(error, CallTimeoutError) and error.breaker == self.name:
             return Outcome.FAILURE
-        return Outcome.IGNORED if isinstance(error, _NothingToAwaitError) else self._judge.of_error(error)
+        return Outcome.IGNORED if isinstance(error, NothingToAwaitError) else self._judge.of_error(error)
 
     def _late(self) -> CallTimeoutError:
         return CallTimeoutError(self.name, self._timeout_seconds or 0.0)
-
-
-class _Block:
-    """One block of `async with breaker`, from asking to settling."""
-
-    __slots__ = ("_breaker", "_deadline", "_permit")
-
-    def __init__(self, breaker: CircuitBreaker) -> None:
-        self._breaker = breaker
-
-    async def enter(self) -> None:
-        breaker = self._breaker
-        self._permit = await breaker.admit()
-        self._deadline = asyncio.timeout(breaker._timeout_seconds)
-        await self._deadline.__aenter__()
-
-    async def leave(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        breaker, permit = self._breaker, self._permit
-        try:
-            await self._deadline.__aexit__(kind, error, trace)
-        except TimeoutError as timeout:
-            late = breaker._late()
-            await permit.settle(Outcome.FAILURE, late)
-            raise late from timeout
-        await permit.settle(Outcome.SUCCESS if error is None else breaker._verdict_of(error), error)
-
-
-class _NothingToAwaitError(TypeError):
-    """A guarded function was none for tasks: a mistake in the program, which says nothing of the dependency."""
-
-
-def _returning_coroutines(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
-    """Make sure that what is called gives a coroutine, whatever awaitable it gives by itself."""
-    if isinstance(function, FunctionType) and function.__code__.co_flags & inspect.CO_COROUTINE:
-        return cast("Callable[_P, Coroutine[Any, Any, _R]]", function)
-
-    async def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        given = function(*args, **kwargs)
-        if not inspect.isawaitable(given):
-            raise _NothingToAwaitError(f"{function!r} gave nothing to await: breaker.sync guards such functions")
-        return await given
-
-    return called
-
-
-@coroutine
-def _ending(awaitable: Coroutine[Any, Any, _R], returned: list[_R]) -> Generator[Any]:
-    """Await a coroutine, and put down what it returns.
-
-    Whoever makes the first step of a coroutine by hand gets its result by an exception, which costs more than the rest
-    of a guarded call. What ends without a result ends a loop without one.
-    """
-    returned[0] = yield from awaitable
-
-
-@coroutine
-def _rest_of(ending: Generator[Any], waits_for: Any) -> Generator[Any]:
-    """Await what has made its first step already, and what it waits for since."""
-    while True:
-        try:
-            yield waits_for
-        except BaseException as error:  # noqa: BLE001 - whatever is thrown in is for the call to deal with
-            thrown = error
-        else:
-            yield from ending
-            return
-        # Thrown in from here, where nothing is being handled: the call must not see that as the context of its own.
-        try:
-            waits_for = ending.throw(thrown)
-        except StopIteration:
-            return
-        finally:
-            del thrown

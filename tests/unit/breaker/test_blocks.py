@@ -81,7 +81,7 @@ async def test_a_block_of_a_task_that_has_ended_is_left_before_that_of_one_that_
     running = asyncio.create_task(works_on())
     await until(lambda: len(breaker._open_blocks) == 2)
     await breaker.__aexit__(ProviderDownError, ProviderDownError(), None)
-    assert list(breaker._open_blocks) == [running]
+    assert list(breaker._open_blocks._of_tasks) == [running]
     await breaker.__aexit__(None, None, None)
     may_end.set()
     await running

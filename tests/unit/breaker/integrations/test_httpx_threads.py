@@ -23,7 +23,7 @@ from breaker import (
 )
 from breaker.integrations.httpx import SyncBreakerTransport, SyncPerHost, classify_error
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import in_thread
+from tests.unit.breaker.sync.support import in_thread
 
 CONFIG = BreakerConfig(policy=Consecutive(3), cooldown_seconds=30, max_cooldown_seconds=600)
 URL = "https://api.example.com/v1"

@@ -20,16 +20,10 @@ from breaker import (
 from breaker.sync import CircuitBreaker
 from breaker.sync._deadlines import Deadlines
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import PlantedTimers, ProviderDownError, TellingStore, fails, in_thread, works
+from tests.unit.breaker.sync.support import PlantedTimers, ProviderDownError, TellingStore, fails, in_thread, works
 
 NAME = "stripe"
 RATE = BreakerConfig(policy=FailureRate(minimum_calls=2, slow_call_seconds=1, slow_rate_threshold=0.5))
-
-
-@pytest.fixture
-def store() -> TellingStore:
-    """A store whose time the test moves."""
-    return TellingStore(ManualClock())
 
 
 @pytest.fixture(params=[Consistency.MIRRORED, Consistency.STRICT])

@@ -18,7 +18,7 @@ from breaker import (
 from breaker.sync import CircuitBreaker
 from breaker.sync._guard import StoreGuard
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, is_signalled, works
+from tests.unit.breaker.sync.support import ProviderDownError, TellingStore, fails, in_thread, is_signalled, works
 
 # The store in memory was about to take a step.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")

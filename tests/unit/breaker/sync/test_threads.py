@@ -25,7 +25,7 @@ from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 from tests.support.processes import wait_until
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, works
+from tests.unit.breaker.sync.support import ProviderDownError, TellingStore, fails, in_thread, works
 
 
 def test_timers_run_what_is_due_in_its_order_and_survive_it(

@@ -28,7 +28,7 @@ from breaker import (
 from breaker import MemoryStore as TaskStore
 from breaker.sync import CircuitBreaker
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import (
+from tests.unit.breaker.sync.support import (
     CONFIG,
     NAME,
     ProviderDownError,
@@ -40,18 +40,6 @@ from tests.unit.breaker.sync_support import (
 )
 
 RATE = BreakerConfig(policy=FailureRate(minimum_calls=4), cooldown_seconds=30)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that the test moves."""
-    return ManualClock()
-
-
-@pytest.fixture
-def store(clock: ManualClock) -> TellingStore:
-    """A store on that clock."""
-    return TellingStore(clock)
 
 
 @pytest.fixture(params=[Consistency.MIRRORED, Consistency.STRICT])

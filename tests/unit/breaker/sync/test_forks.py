@@ -19,7 +19,7 @@ from breaker import (
 from breaker.sync import CircuitBreaker
 from breaker.sync import _fork as fork
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import ProviderDownError, TellingStore, fails, in_thread, works
+from tests.unit.breaker.sync.support import ProviderDownError, TellingStore, fails, in_thread, works
 
 
 def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:

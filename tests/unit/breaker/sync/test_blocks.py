@@ -14,7 +14,7 @@ from breaker.sync import CircuitBreaker
 from breaker.sync._blocks import OpenBlocks
 from tests.support.processes import wait_until
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import (
+from tests.unit.breaker.sync.support import (
     CONFIG,
     NAME,
     ProviderDownError,
@@ -25,18 +25,6 @@ from tests.unit.breaker.sync_support import (
     state_of,
     works,
 )
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that the test moves."""
-    return ManualClock()
-
-
-@pytest.fixture
-def store(clock: ManualClock) -> TellingStore:
-    """A store on that clock."""
-    return TellingStore(clock)
 
 
 def test_a_block_is_guarded_and_blocks_can_be_nested(store: TellingStore) -> None:

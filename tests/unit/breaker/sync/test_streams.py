@@ -17,7 +17,7 @@ from breaker import (
 )
 from breaker.sync import CircuitBreaker
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync_support import (
+from tests.unit.breaker.sync.support import (
     CONFIG,
     NAME,
     ProviderDownError,
@@ -28,18 +28,6 @@ from tests.unit.breaker.sync_support import (
     state_of,
     works,
 )
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that the test moves."""
-    return ManualClock()
-
-
-@pytest.fixture
-def store(clock: ManualClock) -> TellingStore:
-    """A store on that clock."""
-    return TellingStore(clock)
 
 
 def test_a_stream_that_is_called_wrongly_settles_its_permit(store: TellingStore, clock: ManualClock) -> None:
