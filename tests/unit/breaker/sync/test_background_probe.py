@@ -40,11 +40,16 @@ def probing(store: TellingStore, probe: Callable[[], object], **options: Any) ->
     return breaker
 
 
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a probe run in the thread that would start one for it."""
+    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+
+
 def test_a_background_probe_closes_the_circuit_and_no_caller_is_the_probe(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails once, is made again after another cooldown, and closes the circuit."""
-    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+    at_once(monkeypatch)
     answers: list[Callable[[], str]] = [works, fails]
 
     def probe() -> str:
@@ -69,7 +74,7 @@ def test_a_background_probe_waits_while_another_replica_probes(
     store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused, it comes back when the other's lease has lapsed."""
-    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+    at_once(monkeypatch)
     breaker = probing(store, works)
     fail(breaker, 3)
     clock.advance(31)
@@ -96,7 +101,7 @@ def test_a_background_probe_without_a_thread_gives_its_place_back(
     view = store.snapshot(NAME)
     assert view is not None
     assert (view.state, view.probes_out) == (State.HALF_OPEN, 0)
-    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
+    at_once(monkeypatch)
     store.planted.advance(2)
     assert state_of(store) is State.CLOSED
 
@@ -146,11 +151,6 @@ def test_a_closed_breaker_probes_no_more(store: TellingStore, clock: ManualClock
     clock.advance(31)
     store.planted.advance(60)
     assert len(store.asked) == asked
-
-
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a probe run in the thread that would start one for it."""
-    monkeypatch.setattr("breaker.sync._prober.started", lambda run, _: run() or True)
 
 
 def test_a_background_probe_does_not_sleep_through_an_operators_change_of_mind(
