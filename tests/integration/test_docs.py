@@ -57,6 +57,15 @@ def test_the_picture_names_every_state_and_every_refusal() -> None:
     assert {*State, *Reason} <= shown
 
 
+def test_the_map_of_the_rooms_names_every_module() -> None:
+    """Whoever looks for a room of the library finds it on the map, and no room that is not there."""
+    rows = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    named = [
+        name for row in rows if row.startswith("| `breaker/_") for name in re.findall(r"`(?:breaker/)?(_\w+)`", row)
+    ]
+    assert sorted(named) == sorted(module.stem for module in (ROOT / "breaker").glob("_[a-z]*.py"))
+
+
 def test_the_design_names_every_key() -> None:
     """Whoever looks for a circuit in Redis finds every key of it explained."""
     design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
