@@ -37,8 +37,11 @@ class CircuitBreaker:
     breaker:`), by `await breaker.call(function, ...)`, or by `await breaker.admit()` for what is none of these. A call
     that is refused raises `CallNotPermittedError` and was not made. A call that was made keeps its own result: whatever
     happens to the store, to a listener or to a classifier changes neither the value returned nor the exception raised,
-    and delays it by no more than the store's timeout. A cancelled call counts as nothing; a call that exceeds
-    `call_timeout_seconds` is cancelled, counts as a failure and raises `CallTimeoutError`.
+    and each answer of the store is waited for no longer than its timeout. A cancelled call counts as nothing; a call
+    that exceeds `call_timeout_seconds` is cancelled, counts as a failure and raises `CallTimeoutError`.
+
+    Make it in the process that uses it, after any fork: copies of one breaker would give their permits the same ids, so
+    that failures of two processes count as one. (Breakers of `breaker.sync` begin anew in a child.)
 
     While the store is away the call is guarded as `on_store_error` says.
 
@@ -53,7 +56,8 @@ class CircuitBreaker:
         describe_error: Gives the word for a failure that the record keeps as `last_error`; by default the class name.
             It is shown to operators and to refused callers, so nothing secret belongs in it.
         replica_id: Who this process is, in the record and in events; by default host name and process id.
-        listeners: Called with each event of this replica, in the event loop; an exception is logged and harms nobody.
+        listeners: Called with each event of this replica, in the event loop; an exception harms nobody, and is logged
+            once until the listener works again.
         probe: A call that finds out whether the dependency is back. If given, it is made in the background once the
             cooldown has passed, by one replica, and no caller is ever the probe.
 
@@ -114,6 +118,7 @@ class CircuitBreaker:
         Raises:
             CallNotPermittedError: The circuit lets no call through now; the function was not called.
             CallTimeoutError: The breaker's own timeout passed; the call was cancelled.
+            TypeError: It gave nothing to await; `breaker.sync.CircuitBreaker` calls such functions.
         """
         return await self._guarded(function)(*args, **kwargs)
 
@@ -179,7 +184,8 @@ class CircuitBreaker:
         """Tell whether a call would be refused now; one read, changes nothing.
 
         What it says may be old a moment later; only a call itself is decided atomically. While the store is away the
-        local layer answers; where the circuit is mirrored and its copy is fresh, that does, without a read.
+        local layer answers, and with `on_store_error="refuse"` it names no refusal, since a call may find the store
+        back; where the circuit is mirrored and its copy is fresh, that answers, without a read.
         """
         return await self._link.peek()
 

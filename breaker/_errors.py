@@ -8,7 +8,7 @@ from breaker._types import Mode, Reason, Refused, State
 
 
 class BreakerError(Exception):
-    """The base of everything that this library raises."""
+    """The base of this library's own errors; a misuse may raise `ValueError` or `TypeError` as well."""
 
 
 class CallNotPermittedError(BreakerError):
@@ -28,7 +28,12 @@ class CallNotPermittedError(BreakerError):
 
     @property
     def retry_after_seconds(self) -> float:
-        """In how many seconds a call may be let through again, at the earliest; 0 or more."""
+        """After how many seconds asking again makes sense; 0 or more.
+
+        It is the rest of the cooldown, of the first probe's lease, of the ramp or of the mode; the cooldown for a mode
+        without an end; a second while the store is away and `on_store_error` is `refuse`. A probe may close the circuit
+        before that, and a ramp lets some calls through all the time.
+        """
         # What is refused until further notice names a pause, and no end.
         return max(0.0, min(self.args[2], self._refused.retry_after_ms / 1000))
 

@@ -47,13 +47,15 @@ class Status:
     """What one replica knows of a circuit and has counted since it started; costs nothing until it is asked for.
 
     Attributes:
-        state: The circuit's state as this replica knows it.
+        state: The circuit's state as this replica knows it: what the store said last, also while the replica guards
+            itself and may have opened the circuit for itself.
         mode: The operator's mode as this replica knows it.
         generation: The circuit's generation likewise.
-        degraded: Whether the store is away, and the replica guards itself.
+        degraded: Whether the store is away, or of no use for this circuit, and the replica guards itself.
         isolated: Whether this replica stays away by itself because it alone fails.
         refused: How many calls were refused here, by reason.
-        transitions: How many transitions of the fleet's circuit were brought about here, by kind.
+        transitions: How many transitions of the fleet's circuit were brought about here, by kind; and as
+            `config_differs` how many other configurations were seen.
     """
 
     name: str

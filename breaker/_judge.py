@@ -62,8 +62,8 @@ class Judge:
         try:
             return _verdict(self._classify_error(error))
         except Exception:
-            _log.exception("%s: classify_error failed; the call counts as a failure", self._name)
-            return Outcome.FAILURE
+            _log.exception("%s: classify_error failed; the call counts as it would without one", self._name)
+            return every_exception_is_a_failure(error)
 
     def of_result(self, result: Any) -> Verdict:
         """Tell what a returned value means."""

@@ -29,14 +29,16 @@ _MAX_CONNECTIONS = 16
 class RedisStore:
     """Circuits in Redis 7.0 or newer, or Valkey.
 
-    A call makes one round trip, and none at all while the store is known to be away. Nothing is ever retried: a report
-    that was sent may have arrived, and the lease heals one that was not. Every method that asks Redis raises
+    Each method makes one round trip, and none while the store is known to be away, but for one attempt a second. What
+    may have been carried out is never sent again: a report that got no answer may have arrived, and the lease heals one
+    that did not. Every method that asks Redis raises
     `StoreUnavailableError` when there is no answer in time; a breaker deals with that, an operator's program has to.
 
     Args:
         client: An asyncio client, of a server or a Cluster, with short timeouts and no retries of its own; or use
             `from_url`.
-        prefix: What every key begins with; the set of all names is the prefix with an `s` for its colon.
+        prefix: What every key begins with, with a colon at its end and no braces; the set of all names is the prefix
+            with an `s` for its colon.
         timeout_seconds: The longest that a command may wait for Redis, connecting and queueing included; above 0.
         heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life; above 0.
         script_path: Folders with scripts to use before the library's own; for tests.
@@ -82,7 +84,7 @@ class RedisStore:
         Args:
             url: `redis://`, `rediss://` or `unix://` for a server, `redis+sentinel://HOST:PORT,…/SERVICE` for a primary
                 that Sentinels watch, `redis+cluster://HOST:PORT,…` for a Cluster; with `rediss` for `redis` by TLS.
-            prefix: What every key begins with.
+            prefix: What every key begins with, with a colon at its end and no braces.
             timeout_seconds: The longest that a command may wait for Redis; above 0.
             heartbeat_seconds: How often the subscription that keeps views fresh is asked for a sign of life; above 0.
 
@@ -166,7 +168,7 @@ class RedisStore:
         if part:
             await self._client.zadd(self._keys.of(part).probes, {"": 0}, xx=True)
         else:
-            await self._client.sadd(self._keys.registry, name)
+            await self._register(name)
 
     def _part_of(self, name: str) -> str:
         """Name what a circuit is away with: the whole server, or in a Cluster, whose nodes fail alone, only itself."""
@@ -179,15 +181,22 @@ class RedisStore:
         async def register_and_evaluate() -> Any:
             # The set of names lies in another hash slot than the circuit, so no script may touch both.
             if not known:
-                await self._client.sadd(self._keys.registry, name)
+                await self._register(name)
                 self._registered.add(name)
             reply = await self._evaluate(script, keys, arguments)
             if known and reply[-1] == 1:
                 # The record was gone: it idled out, or its data were lost, and then the set may have been lost as well.
-                await self._client.sadd(self._keys.registry, name)
+                await self._register(name)
             return reply
 
         return await self._guard.run(register_and_evaluate, self._part_of(name))
+
+    async def _register(self, name: str) -> None:
+        try:
+            await self._client.sadd(self._keys.registry, name)
+        except ReadOnlyError:
+            await self._leave_the_demoted()
+            raise
 
     async def _run(
         self, name: str, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
@@ -202,11 +211,14 @@ class RedisStore:
                 # The cache was flushed, or a replica that never saw the script was promoted.
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
         except ReadOnlyError:
-            # The primary has become a replica, and its connections have stayed. A new one may lead to its successor.
-            await drop_idle_connections(self._client)
-            self._feed.reconnect()
+            await self._leave_the_demoted()
             raise
         except ResponseError as error:
             if _wire.concerns_one_circuit(error):
                 raise ScriptError(str(error)) from error
             raise
+
+    async def _leave_the_demoted(self) -> None:
+        """Connect anew: the primary has become a replica, its connections have stayed, and others may find another."""
+        await drop_idle_connections(self._client)
+        self._feed.reconnect()

@@ -255,7 +255,9 @@ class Adjust:
         settings: What to change, such as `{"cooldown_ms": 5000}`; None takes a setting back. The names are
             `consecutive`, `window_ms`, `minimum_calls`, `failure_percent`, `slow_percent`, `minimum_reporters`,
             `cooldown_ms`, `max_cooldown_ms`, `multiplier`, `jitter_percent`, `stable_ms`, `probe_limit`,
-            `probe_successes` and `ramp_ms`; the ranges are those of the configuration, in milliseconds and percent.
+            `probe_successes` and `ramp_ms`. The ranges are those of the configuration, in milliseconds and percent, but
+            no number may be above 10,000,000,000 (as a time 115 days), and 0 percent of failed or slow calls turns that
+            threshold off.
         reason: Why; 500 characters of it are kept.
         actor: Who; likewise.
     """

@@ -46,7 +46,7 @@ def requires(breaker: CircuitBreaker | sync.CircuitBreaker) -> params.Depends:
 
     For routes with much to do before the call. It looks and changes nothing: it takes no permit and counts nothing, so
     the call itself still needs its guard. When the cooldown is over it lets every request through to compete for the
-    probe.
+    probe; where the breaker probes in the background, it refuses until the circuit has closed.
 
     Args:
         breaker: The breaker whose call the request is for. One of `breaker.sync` is looked at in a thread.

@@ -51,8 +51,9 @@ class BreakerCollector(Collector):
     | `switchgear_breaker_transitions_total` | `circuit`, `transition` | what calls of this replica brought about |
 
     State and mode are as this replica knows them, so the replicas of a fleet may differ for a moment; a transition is
-    counted by the one replica whose call brought it about, so their sum is the fleet's. Every series is there from the
-    first scrape on, with 0, so that `increase()` sees the first refusal as well.
+    counted by the one replica whose call brought it about, so their sum is the fleet's (`config_differs` is none, and
+    counted by every replica that sees it). Every series is there from the first scrape on, with 0, so that
+    `increase()` sees the first refusal as well.
 
     A process needs one collector, whatever stores it has: `add` shows those of a second one as well, and a registry
     refuses a second collector. Breakers of one name are shown as one circuit, as the one that heard of it last knows

@@ -45,8 +45,8 @@ class CircuitBreaker:
     `breaker.call(function, ...)`, or by `breaker.admit()` for what is none of these; from any number of threads. A call
     that is refused raises `CallNotPermittedError` and was not made. A call that was made keeps its own result: whatever
     happens to the store, to a listener or to a classifier changes neither the value returned nor the exception raised,
-    and delays it by no more than the store's timeout. A call that exceeds `call_timeout_seconds` counts as a failure at
-    that moment; it goes on, and its own result counts no more.
+    and each answer of the store is waited for no longer than its timeout. A call that exceeds `call_timeout_seconds`
+    counts as a failure at that moment; it goes on, and its own result counts no more.
 
     Blocks of one breaker that are left out of turn, or in other threads than they were entered in, as blocks in
     generators may be, can settle each other's permits. Such calls are better written with `admit()`.
@@ -208,7 +208,8 @@ class CircuitBreaker:
         """Tell whether a call would be refused now; one read, changes nothing.
 
         What it says may be old a moment later; only a call itself is decided atomically. While the store is away the
-        local layer answers; where the circuit is mirrored and its copy is fresh, that does, without a read.
+        local layer answers, and with `on_store_error="refuse"` it names no refusal, since a call may find the store
+        back; where the circuit is mirrored and its copy is fresh, that answers, without a read.
         """
         return self._link.peek()
 

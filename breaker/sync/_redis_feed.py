@@ -113,9 +113,10 @@ class RedisFeed:
                     with within(self._timeout_seconds):
                         subscription.ping()
                     asked_at = now
+                due = ask_at if asked_at is None else asked_at + self._timeout_seconds
                 # Before the look, so that a thread that was kept from running looks once more before it gives up.
-                overdue = asked_at is not None and now - asked_at >= self._timeout_seconds
-                message = subscription.get_message(timeout=self._look_seconds)
+                overdue = asked_at is not None and now >= due
+                message = subscription.get_message(timeout=max(0.0, min(self._look_seconds, due - now)))
                 if message is not None:
                     ask_at, asked_at = now + self._heartbeat_seconds, None
                     self._take(message)

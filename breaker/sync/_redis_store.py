@@ -32,18 +32,20 @@ _MAX_CONNECTIONS = 16
 class RedisStore:
     """Circuits in Redis 7.0 or newer, or Valkey; the same ones that `breaker.RedisStore` uses under the same prefix.
 
-    A call makes one round trip, and none at all while the store is known to be away. Nothing is ever retried: a report
-    that was sent may have arrived, and the lease heals one that was not. Every method that asks Redis raises
+    Each method makes one round trip, and none while the store is known to be away, but for one attempt a second. What
+    may have been carried out is never sent again: a report that got no answer may have arrived, and the lease heals one
+    that did not. Every method that asks Redis raises
     `StoreUnavailableError` when there is no answer in time; a breaker deals with that, an operator's program has to.
 
     Args:
         client: A client with short timeouts and no retries of its own, which bound each step of a call, connecting and
             answering each by itself; better use `from_url`, whose client keeps to one deadline for all.
-        prefix: What every key begins with; the set of all names is the prefix with an `s` for its colon.
+        prefix: What every key begins with, with a colon at its end and no braces; the set of all names is the prefix
+            with an `s` for its colon.
         timeout_seconds: The longest that a command may wait for Redis, looking up the name of its host left out; above
             0.
         heartbeat_seconds: How long the subscription that keeps views fresh may be silent before it is asked for a sign
-            of life.
+            of life; above 0.
         script_path: Folders with scripts to use before the library's own; for tests.
 
     Attributes:
@@ -87,9 +89,10 @@ class RedisStore:
         Args:
             url: `redis://`, `rediss://` or `unix://` for a server, `redis+sentinel://HOST:PORT,…/SERVICE` for a primary
                 that Sentinels watch; with `rediss` for `redis` by TLS.
-            prefix: What every key begins with.
-            timeout_seconds: The longest that a command may wait for Redis; above 0.
-            heartbeat_seconds: How long the subscription may be silent before it is asked for a sign of life.
+            prefix: What every key begins with, with a colon at its end and no braces.
+            timeout_seconds: The longest that a command may wait for Redis, looking up the name of its host left out;
+                above 0.
+            heartbeat_seconds: How long the subscription may be silent before it is asked for a sign of life; above 0.
 
         Raises:
             ConfigError: The URL cannot work; the message says what to do.

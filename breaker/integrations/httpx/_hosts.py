@@ -76,9 +76,10 @@ class PerHost(_Hosts[CircuitBreaker]):
 
     Args:
         store: Where the circuits live.
-        config: How each of them behaves. httpx has timeouts of its own, so `call_timeout_seconds` is not used;
-            `lease_seconds` must cover the longest that a request and the reading of its answer may take, or a second
-            probe begins beside the first. `max_cooldown_seconds` is the most of a `Retry-After` that is believed.
+        config: How each of them behaves. httpx has timeouts of its own, so `call_timeout_seconds` is not used; make it
+            None where the lease is to be shorter than 10.5 seconds. `lease_seconds` must cover the longest that a
+            request and the reading of its answer may take, or a second probe begins beside the first.
+            `max_cooldown_seconds` is the most of a `Retry-After` that is believed.
         prefix: What each name begins with.
         hosts: The hosts to guard; anything that supports `in`. None guards every host.
         limit: How many hosts get a circuit; 1 or more.

@@ -231,6 +231,19 @@ async def test_a_primary_that_has_become_a_replica_is_left(start: Start) -> None
         assert replica.breaker.status.state is State.CLOSED
 
 
+async def test_a_primary_that_has_become_a_replica_is_left_by_a_first_call_as_well(start: Start) -> None:
+    """The first command of a circuit's first call is no script, and finds it out all the same."""
+    with running("valkey") as server, running("valkey") as other:
+        replica = start("api-1", STRICT, url=server.url, timeout_seconds=0.5)
+        assert await replica.store.names() == []
+        before = clients_of(server)
+        with server.client() as operator:
+            operator.replicaof("127.0.0.1", other.port)
+        assert await replica.breaker.call(works) == "charged"
+        assert replica.store.degraded
+        await until(lambda: not before & clients_of(server))
+
+
 async def test_a_server_that_can_only_be_read_is_away(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """Reads and messages bring nothing back: a sick dependency is refused by the replica itself, after three calls."""
     with running("valkey") as server:

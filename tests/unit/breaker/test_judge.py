@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from breaker import CallNotPermittedError, Mode, Outcome, Reason, State
 from breaker._judge import Judge, class_name, every_exception_is_a_failure, every_result_is_a_success
+from breaker._types import Refused
 
 
 class UnspeakableError(Exception):
@@ -46,6 +48,18 @@ def test_the_word_for_a_failure_can_always_be_kept(said: Any, word: str) -> None
 def test_a_describer_that_fails_leaves_the_class_name() -> None:
     """The call's result is not lost to it."""
     assert _judge(lambda _: str(1 / 0)).describe(UnspeakableError()) == "UnspeakableError"
+
+
+def test_a_classifier_that_fails_leaves_what_counts_without_one() -> None:
+    """Another breaker's refusal says nothing of this dependency, whoever was asked about it."""
+
+    def classify_error(error: Exception) -> Outcome:
+        raise RuntimeError("a mistake") from error
+
+    judge = Judge("c", classify_error, every_result_is_a_success, class_name)
+    refused = Refused(State.OPEN, 1, Mode.AUTO, Reason.OPEN, 1000, "")
+    assert judge.of_error(CallNotPermittedError("other", refused, 1.0)) is Outcome.IGNORED
+    assert judge.of_error(ValueError()) is Outcome.FAILURE
 
 
 def test_a_class_name_is_held_to_the_same() -> None:
