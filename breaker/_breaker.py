@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import os
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from types import TracebackType
@@ -40,8 +38,8 @@ class CircuitBreaker:
     and each answer of the store is waited for no longer than its timeout. A cancelled call counts as nothing; a call
     that exceeds `call_timeout_seconds` is cancelled, counts as a failure and raises `CallTimeoutError`.
 
-    Make it in the process that uses it, after any fork: copies of one breaker would give their permits the same ids, so
-    that failures of two processes count as one. (Breakers of `breaker.sync` begin anew in a child.)
+    A child process that is forked before the breaker was first used is a replica of its own. What was used before, in
+    an event loop of the parent, does not survive a fork: connections and what is known of the circuit are the parent's.
 
     While the store is away the call is guarded as `on_store_error` says.
 
@@ -85,7 +83,7 @@ class CircuitBreaker:
         self._circuit = Circuit(
             name,
             config,
-            replica_id=replica_id or f"{socket.gethostname()}-{os.getpid()}",
+            replica_id=replica_id,
             listeners=listeners,
             leaves_probing=probe is not None,
             hears_results=classify_result is not every_result_is_a_success,

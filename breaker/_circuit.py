@@ -6,9 +6,7 @@ change. No I/O and no clock of its own, so that tasks (`_breaker`) and threads (
 
 from __future__ import annotations
 
-import itertools
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -22,6 +20,7 @@ from breaker._judge import Verdict
 from breaker._known import Known
 from breaker._local import Isolation, LocalLayer
 from breaker._mirror import MirroredCircuit, Moment
+from breaker._replica import Replica
 from breaker._reports import Reports
 from breaker._settling import Settling
 from breaker._types import (
@@ -47,7 +46,7 @@ class Circuit:
     Args:
         name: The circuit's name.
         config: The breaker's configuration.
-        replica_id: Who this replica is.
+        replica_id: Who this replica is; by default host name and process id.
         listeners: Called with each event.
         leaves_probing: Whether callers are never probes, because a background probe is.
         hears_results: Whether a returned value can be anything but a success.
@@ -68,7 +67,7 @@ class Circuit:
         name: str,
         config: BreakerConfig,
         *,
-        replica_id: str,
+        replica_id: str | None,
         listeners: Iterable[Listener] = (),
         leaves_probing: bool = False,
         hears_results: bool = False,
@@ -77,7 +76,7 @@ class Circuit:
         self.name = check_name(name)
         self.config = config
         self.limits = config.limits()
-        self.replica_id = replica_id
+        self.replica = Replica(replica_id)
         self.known = Known(time.monotonic)
         self.local = LocalLayer(config, self.known)
         self.mirror = MirroredCircuit(self.limits, may_probe=not leaves_probing)
@@ -85,9 +84,7 @@ class Circuit:
         self.permit: Permitted | None = None
         self.hears_successes = hears_results
         self._is_mirrored = self.must_follow = config.consistency is Consistency.MIRRORED
-        # A random beginning keeps the permits of two processes apart, a counter those of one process.
-        self.permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
-        self.reports = Reports(replica_id, self.permit_ids)
+        self.reports = Reports(self.replica)
         self._leaves_probing = leaves_probing
         self._warn = warn
         self._hears_results = hears_results
@@ -122,7 +119,7 @@ class Circuit:
         permit = self._fresh_permit
         if permit is None:
             return None
-        permit_id = next(self.permit_ids)
+        permit_id = self.replica.permit_id()
         return self._isolated(permit_id) or Call(permit_id, permit, Issuer.MIRROR)
 
     def refusing_seconds(self) -> float:
@@ -139,7 +136,7 @@ class Circuit:
 
     def permitted(self, permit: Permitted) -> Call:
         """Return the call that was permitted at once."""
-        return Call(next(self.permit_ids), permit, Issuer.MIRROR)
+        return Call(self.replica.permit_id(), permit, Issuer.MIRROR)
 
     def answered(
         self, permit_id: str, reply: Permitted | Refused, asked_at: Moment, *, in_background: bool = False
@@ -242,7 +239,7 @@ class Circuit:
             return
         if recorded.applied and recorded.state is State.CLOSED and self.known.mode is Mode.AUTO:
             isolation.begin(recorded.generation)
-            self._warn("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica_id)
+            self._warn("%s: only this replica (%s) fails; it stays away by itself", self.name, self.replica.id)
             self._account.happened(EventKind.OUTLIER, recorded.state, recorded.generation)
         else:
             isolation.end()

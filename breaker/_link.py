@@ -64,10 +64,10 @@ class Link:
         if circuit.must_follow:
             circuit.must_follow = False
             self._store.follow(circuit.name, self._see)
-        permit_id, asked_at = next(circuit.permit_ids), circuit.mirror.newest
+        permit_id, asked_at = circuit.replica.permit_id(), circuit.mirror.newest
         try:
             reply = await self._store.acquire(
-                circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
+                circuit.name, permit_id, circuit.limits, circuit.replica.id, may_probe=may_probe
             )
         except Exception as error:
             self._failed(error)
@@ -183,7 +183,7 @@ class Link:
         """
         circuit = self._circuit
         permit = await self._store.acquire(
-            circuit.name, report.permit_id, circuit.limits, circuit.replica_id, may_probe=False
+            circuit.name, report.permit_id, circuit.limits, circuit.replica.id, may_probe=False
         )
         return await self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 

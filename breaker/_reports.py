@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from breaker._call import Call
 from breaker._judge import Verdict
+from breaker._replica import Replica
 from breaker._types import OpenFor, Outcome, Report
 
 # More than any setting lets anybody believe. What a dependency says may be larger than any integer.
@@ -19,18 +19,16 @@ class Reports:
     What waits belongs to one generation, the newest that was heard of: anything earlier would be stale on arrival.
 
     Args:
-        replica_id: Who reports.
-        permit_ids: Gives reports that belong to no single permit an id.
+        replica: Who reports.
 
     Attributes:
         generation: Of what waits.
     """
 
-    __slots__ = ("_calls", "_permit_ids", "_replica_id", "_slow", "generation")
+    __slots__ = ("_calls", "_replica", "_slow", "generation")
 
-    def __init__(self, replica_id: str, permit_ids: Iterator[str]) -> None:
-        self._replica_id = replica_id
-        self._permit_ids = permit_ids
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
         self.generation = self._calls = self._slow = 0
 
     def of(self, call: Call, verdict: Verdict, error: str = "") -> Report:
@@ -46,7 +44,7 @@ class Reports:
             generation=call.permit.generation,
             outcome=outcome,
             error=error if failed else "",
-            replica_id=self._replica_id,
+            replica_id=self._replica.id,
             calls=0 if call.counted else 1,
             failures=int(failed),
             open_for_ms=open_for_ms,
@@ -54,7 +52,7 @@ class Reports:
 
     def given_back_unseen(self, permit_id: str) -> Report:
         """Give back a place that a lost answer may have granted."""
-        return Report(permit_id=permit_id, generation=0, outcome=Outcome.IGNORED, replica_id=self._replica_id)
+        return Report(permit_id=permit_id, generation=0, outcome=Outcome.IGNORED, replica_id=self._replica.id)
 
     def gather(self, generation: int, slow: int = 0) -> None:
         """Let a call wait to be told of together with others."""
@@ -83,10 +81,10 @@ class Reports:
             return None
         return self.with_waiting(
             Report(
-                permit_id=next(self._permit_ids),
+                permit_id=self._replica.permit_id(),
                 generation=self.generation,
                 outcome=Outcome.SUCCESS,
-                replica_id=self._replica_id,
+                replica_id=self._replica.id,
                 calls=0,
             )
         )

@@ -46,7 +46,7 @@ class BreakerCollector(Collector):
     | `switchgear_breaker_state` | `circuit`, `state` | 1 for the state that the circuit is in, 0 for the others |
     | `switchgear_breaker_mode` | `circuit`, `mode` | 1 for the operator's mode in force, 0 for the others |
     | `switchgear_breaker_isolated` | `circuit` | 1 while this replica stays away by itself, because it alone fails |
-    | `switchgear_breaker_degraded` | | 1 while a store is away and this replica guards by itself |
+    | `switchgear_breaker_degraded` | | 1 while a store is away, or of no use for a circuit, and this replica guards |
     | `switchgear_breaker_refusals_total` | `circuit`, `reason` | calls of this replica that were refused |
     | `switchgear_breaker_transitions_total` | `circuit`, `transition` | what calls of this replica brought about |
 
@@ -124,8 +124,8 @@ class BreakerCollector(Collector):
                 transitions.add_metric([name, kind.value], sum(status.transitions.get(kind, 0) for status in statuses))
         degraded = GaugeMetricFamily(
             "switchgear_breaker_degraded",
-            "1 while a store is away and this replica guards by itself.",
-            value=any(store.degraded for store in self._stores),
+            "1 while a store is away or of no use, and this replica guards by itself.",
+            value=any(said.degraded for said in chain(self._stores, *circuits.values())),
         )
         yield from (state, mode, isolated, degraded, refusals, transitions)
 

@@ -6,8 +6,6 @@ import functools
 import inspect
 import logging
 import operator
-import os
-import socket
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -17,11 +15,11 @@ from breaker._circuit import Circuit
 from breaker._config import BreakerConfig, Consecutive
 from breaker._errors import CallNotPermittedError, CallTimeoutError, ConfigError
 from breaker._events import Listener, Status
+from breaker._fork import in_every_child
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._types import Outcome, Permitted
 from breaker.sync._blocks import OpenBlocks
 from breaker.sync._deadlines import Deadlines
-from breaker.sync._fork import in_every_child
 from breaker.sync._link import Link
 from breaker.sync._permit import Permit
 from breaker.sync._prober import Prober
@@ -108,7 +106,7 @@ class CircuitBreaker:
         self._circuit = Circuit(
             self._name,
             self._config,
-            replica_id=self._replica_id or f"{socket.gethostname()}-{os.getpid()}",
+            replica_id=self._replica_id,
             listeners=turn.ears,
             warn=turn.warn,
             leaves_probing=self._probe is not None,
@@ -289,7 +287,7 @@ class CircuitBreaker:
     ) -> None:
         # Otherwise this is a child that was forked during the call, which is its parent's.
         if circuit is self._circuit:
-            self._link.settle(Call(next(circuit.permit_ids), permit, Issuer.MIRROR), verdict, error)
+            self._link.settle(Call(circuit.replica.permit_id(), permit, Issuer.MIRROR), verdict, error)
 
     def _count_as_late(self, call: Permit | Permitted) -> None:
         # A word and not an error: this is the thread of all timers, and `describe_error` might take its time.

@@ -97,11 +97,11 @@ class Link:
         """
         circuit = self._circuit
         self._follow()
-        permit_id, asked_at = next(circuit.permit_ids), circuit.mirror.newest
+        permit_id, asked_at = circuit.replica.permit_id(), circuit.mirror.newest
         may_probe = in_background or not self._leaves_probing
         try:
             reply = self._store.acquire(
-                circuit.name, permit_id, circuit.limits, circuit.replica_id, may_probe=may_probe
+                circuit.name, permit_id, circuit.limits, circuit.replica.id, may_probe=may_probe
             )
         except Exception as error:
             self.turn.take(self._failed, error)
@@ -167,7 +167,7 @@ class Link:
         """Report to a circuit that the store has forgotten or has gone back in."""
         circuit = self._circuit
         permit = self._store.acquire(
-            circuit.name, report.permit_id, circuit.limits, circuit.replica_id, may_probe=False
+            circuit.name, report.permit_id, circuit.limits, circuit.replica.id, may_probe=False
         )
         return self._store.record(circuit.name, replace(report, generation=permit.generation), circuit.limits)
 

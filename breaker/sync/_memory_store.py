@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from breaker._fork import in_every_child
 from breaker._limits import Limits
 from breaker._memory_store import MemoryStore as Circuits
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
-from breaker.sync._fork import in_every_child
 from breaker.sync._timers import Timers
 
 _T = TypeVar("_T")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from breaker import _fork as fork
 from breaker._call import Call
 from breaker._judge import Judge, Verdict
 from breaker._types import State
-from breaker.sync import _fork as fork
 from breaker.sync._deadlines import Deadlines
 from breaker.sync._link import Link
 

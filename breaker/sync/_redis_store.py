@@ -13,11 +13,11 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from breaker import _wire
 from breaker._address import parse
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
+from breaker._fork import in_every_child
 from breaker._limits import Limits
 from breaker._scripts import Script
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
 from breaker.sync._client import close, connect
-from breaker.sync._fork import in_every_child
 from breaker.sync._guard import StoreGuard
 from breaker.sync._redis_feed import RedisFeed
 from breaker.sync._timers import Timers

@@ -19,6 +19,7 @@ from breaker import (
     Override,
     State,
 )
+from breaker._replica import Replica
 from breaker._reports import Reports
 from breaker._types import Report
 from tests.support.replica import ProviderDownError, fails, until, works
@@ -105,7 +106,7 @@ async def test_successes_count_for_a_circuit_that_was_forgotten(store: TellingSt
 
 def gathered() -> Reports:
     """What one replica gathers."""
-    return Reports("api-1", iter(["p1"]))
+    return Reports(Replica("api-1"))
 
 
 def test_a_straggler_takes_no_waiting_success_with_it() -> None:

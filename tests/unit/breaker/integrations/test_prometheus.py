@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,6 +18,7 @@ from breaker import (
     MemoryStore,
     Mode,
     Override,
+    ScriptError,
     State,
     StoreUnavailableError,
     sync,
@@ -171,6 +174,22 @@ async def test_a_store_that_is_away_shows() -> None:
     store.degraded = True
     values.append(registry.get_sample_value("switchgear_breaker_degraded"))
     assert values == [0, 1]
+
+
+async def test_a_store_that_is_of_no_use_for_a_circuit_shows() -> None:
+    """It is there, but under one circuit's keys lies something else: that circuit is guarded by this replica alone."""
+
+    class Spoiled(MemoryStore):
+        async def acquire(self, *_: object, **__: object) -> NoReturn:
+            raise ScriptError("WRONGTYPE")
+
+    store, registry = Spoiled(), CollectorRegistry()
+    breaker = CircuitBreaker(NAME, store)
+    registry.register(BreakerCollector(store, [breaker]))
+    assert registry.get_sample_value("switchgear_breaker_degraded") == 0
+    await breaker.call(works)
+    assert not store.degraded
+    assert registry.get_sample_value("switchgear_breaker_degraded") == 1
 
 
 async def test_breakers_made_later_are_scraped_too() -> None:

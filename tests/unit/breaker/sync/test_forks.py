@@ -16,8 +16,8 @@ from breaker import (
     Outcome,
     State,
 )
+from breaker import _fork as fork
 from breaker.sync import CircuitBreaker
-from breaker.sync import _fork as fork
 from tests.support.stores import ManualClock
 from tests.unit.breaker.sync.support import ProviderDownError, TellingStore, fails, in_thread, works
 
@@ -26,7 +26,7 @@ def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:
     """Permit ids and the replica's name are the child's own, and so are the threads; what is gone is not begun."""
     store = TellingStore(ManualClock())
     breaker = CircuitBreaker("stripe", store)
-    first_id, timers = next(breaker._circuit.permit_ids), store.timers
+    first_id, timers = breaker._circuit.replica.permit_id(), store.timers
     for _ in range(3 * fork._sweep_at):
         CircuitBreaker("short-lived", store)
     gc.collect()
@@ -38,7 +38,7 @@ def test_a_forked_child_begins_anew_as_long_as_what_it_knew_lives() -> None:
         assert len(fork._made) <= fork._sweep_at, "what is gone is forgotten when enough others are made"
     fork._begin_anew()
     assert CircuitBreaker("last", store).call(works) == "charged"
-    assert next(breaker._circuit.permit_ids).split("-")[0] != first_id.split("-")[0]
+    assert breaker._circuit.replica.permit_id().split("-")[0] != first_id.split("-")[0]
     assert store.timers is not timers
     assert breaker.call(works) == "charged"
 
@@ -116,7 +116,7 @@ breaker = CircuitBreaker("stripe", store)
 breaker.call(int)
 child = os.fork()
 if child == 0:
-    assert str(os.getpid()) in breaker._circuit.replica_id
+    assert str(os.getpid()) in breaker._circuit.replica.id
     breaker.call(int)
     store.timers.after(0, lambda: os._exit(7))
     store.timers._worker._thread.join(20)
