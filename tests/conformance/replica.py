@@ -37,6 +37,7 @@ _time_of_day = time.time
 _PATIENCE_SECONDS = 20.0
 # Traffic that never waits would keep the machine from everybody else.
 _BREATH_SECONDS = 0.001
+_TURN_SECONDS = 0.01
 # One rounding of a float must not keep a copy alive whose time is over.
 _ROUNDING_SECONDS = 1e-6
 
@@ -107,8 +108,10 @@ class Replica:
         self._handler = logging.Handler()
         self._handler.emit = lambda record: self._lines.append(record.getMessage())  # type: ignore[method-assign]
         self._traffic: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._turns = 0
         self._ends: Counter[str] = Counter()
-        self._slowest_seconds = 0.0
+        self._slowest_turns = 0
         self._seconds = 0.0
 
     async def open(
@@ -173,6 +176,9 @@ class Replica:
     async def close(self) -> None:
         """End everything and be ready to be opened again."""
         await self.stop_traffic()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
         await self._cancel_all()
         await self._disconnect()
         for module, seconds in zip(_PAUSED, _PAUSES, strict=True):
@@ -222,9 +228,10 @@ class Replica:
 
     async def finish(self, call: str, how: str, wait: bool = True) -> Any:
         """Let a call end, wait until all reports have arrived if asked to, and return what its caller got."""
-        held = self._held.pop(call)
+        held, began = self._held.pop(call), self._turns
         held.how.set_result(how)
         end = await held.ended()
+        self._slowest_turns = max(self._slowest_turns, self._turns - began)
         if wait:
             await self._reported()
         return end
@@ -308,9 +315,22 @@ class Replica:
         await self._until(lambda: self._ends.total() >= enough)
         return self._ends
 
+    async def start_watch(self) -> None:
+        """Count from now on how long calls take."""
+
+        async def turning() -> None:
+            while True:
+                await asyncio.sleep(_TURN_SECONDS)
+                self._turns += 1
+
+        self._watch = asyncio.create_task(turning())
+
     async def slowest(self) -> float:
-        """How long the slowest call has taken that was not held, in seconds."""
-        return self._slowest_seconds
+        """How long the slowest call has taken, in seconds; of a held one the time after it was told how to end.
+
+        Counted by a task that wakes up again and again, so that a time in which this process could not run is none.
+        """
+        return self._slowest_turns * _TURN_SECONDS
 
     async def stop_traffic(self) -> None:
         """Stop calling."""
@@ -354,13 +374,13 @@ class Replica:
         async def once() -> str:
             return _end(how)
 
-        started = time.monotonic()
+        began = self._turns
         try:
             return await self.through_the_door(once)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller got it
             return error
         finally:
-            self._slowest_seconds = max(self._slowest_seconds, time.monotonic() - started)
+            self._slowest_turns = max(self._slowest_turns, self._turns - began)
 
     async def _reported(self) -> None:
         await self._breaker._link.drain()

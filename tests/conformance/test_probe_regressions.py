@@ -94,20 +94,23 @@ async def test_a_result_of_round_one_is_ignored_in_round_two(fleet: Fleet, how: 
 
 @_ENDS
 async def test_a_closed_era_straggler_is_ignored_in_half_open_and_after_close(fleet: Fleet, how: str) -> None:
-    """Calls that began before the trip count neither for the recovery nor for the circuit that recovered."""
-    first, second, third = await fleet.start()
+    """However they are guarded, calls from before the trip count neither for the recovery nor after it."""
+    first, _, third = await fleet.start()
     await fleet.fail(1)  # From here on a success would be reported as well.
-    during, after = await first.begin(), await second.begin()
+    during, after = [[await member.begin() for member in fleet.members] for _ in range(2)]
     await first.run(SUCCESS)
     probe = await fleet.reach_half_open(third)
     before = fleet.everything()
-    await during.end(how)
+    for late in during:
+        await late.end(how)
     assert fleet.everything() == before
     await probe.succeed()
     await fleet.caught_up()
     await third.run(FAILURE)  # A success that counted would end this run of failures.
+    await fleet.caught_up()
     before = fleet.everything()
-    await after.end(how)
+    for late in after:
+        await late.end(how)
     assert fleet.everything() == before
     assert fleet.record["failures"] == "1"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -71,21 +71,23 @@ async def fake_store(clock: ManualClock) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def real_store(clock: ManualClock, url: str) -> AsyncIterator[Store]:
-    """Yield the real scripts in a real server, which is emptied first."""
+async def real_store(clock: ManualClock, url: str, script_path: Sequence[Path] = ()) -> AsyncIterator[Store]:
+    """Yield the real scripts, or what goes before them, in a real server, which is emptied first."""
     with redis.Redis.from_url(url) as planted:
         planted.flushall()
         clock.plant(planted)
         client = redis.asyncio.Redis.from_url(url)
-        yield RedisStore(client, timeout_seconds=10, script_path=[_PLANTED_LUA])
+        yield RedisStore(client, timeout_seconds=10, script_path=[*script_path, _PLANTED_LUA])
         await client.aclose()
 
 
-def open_store(kind: str, clock: ManualClock, url: str | None) -> AbstractAsyncContextManager[Store]:
+def open_store(
+    kind: str, clock: ManualClock, url: str | None, script_path: Sequence[Path] = ()
+) -> AbstractAsyncContextManager[Store]:
     """Open a store by its kind: memory, fake, or any other word for a real server."""
     if kind == "memory":
         return memory_store(clock)
     if kind == "fake":
         return fake_store(clock)
     assert url is not None
-    return real_store(clock, url)
+    return real_store(clock, url, script_path)

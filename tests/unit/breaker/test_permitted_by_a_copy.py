@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -85,6 +86,20 @@ async def test_a_result_comes_back_and_nothing_is_asked(
     assert await breaker.call(function) == "charged"
     assert store.reports == []
     assert running(breaker) == 0
+
+
+@pytest.mark.parametrize("function", [works, works_later])
+async def test_a_healthy_call_is_told_to_nobody(
+    store: TellingStore, caplog: pytest.LogCaptureFixture, function: Callable[[], Awaitable[str]]
+) -> None:
+    """The store is not asked, no listener hears of it, and not even a debug log says anything."""
+    heard: list[BreakerEvent] = []
+    breaker = await warm(store, listeners=[heard.append])
+    asked = len(store.asked)
+    with caplog.at_level(logging.DEBUG, "breaker"):
+        for _ in range(10):
+            await breaker.call(function)
+    assert (len(store.asked), store.reports, heard, caplog.records) == (asked, [], [], [])
 
 
 @pytest.mark.parametrize("function", [fails, fails_later])

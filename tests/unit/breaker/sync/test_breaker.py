@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from breaker import (
     Override,
     State,
     StoreUnavailableError,
+    View,
 )
 from breaker import MemoryStore as TaskStore
 from breaker.sync import CircuitBreaker
@@ -34,12 +36,42 @@ from tests.unit.breaker.sync.support import (
     ProviderDownError,
     TellingStore,
     fail,
+    fails,
     half_open,
     state_of,
     works,
 )
 
 RATE = BreakerConfig(policy=FailureRate(minimum_calls=4), cooldown_seconds=30)
+
+
+Door = Callable[[CircuitBreaker, Callable[[], str]], str]
+
+
+def by_block(breaker: CircuitBreaker, function: Callable[[], str]) -> str:
+    """Guard a call by a block."""
+    with breaker:
+        return function()
+
+
+def by_permit(breaker: CircuitBreaker, function: Callable[[], str]) -> str:
+    """Guard a call by a permit."""
+    permit = breaker.admit()
+    try:
+        result = function()
+    except ProviderDownError as error:
+        permit.raised(error)
+        raise
+    permit.returned(result)
+    return result
+
+
+def by_decorator(breaker: CircuitBreaker, function: Callable[[], str]) -> str:
+    """Guard a call by the decorator."""
+    return breaker(function)()
+
+
+DOORS = [by_decorator, by_block, by_permit]
 
 
 @pytest.fixture(params=[Consistency.MIRRORED, Consistency.STRICT])
@@ -338,6 +370,54 @@ def test_while_the_store_is_away_the_call_is_guarded_as_configured(
     assert len(calls) == reached
     assert breaker.status.degraded
     assert (breaker.peek() is not None) is (on_store_error is OnStoreError.LOCAL)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_lost_report_of_a_probe_changes_nothing_for_its_caller(
+    store: TellingStore, clock: ManualClock, config: BreakerConfig, door: Door
+) -> None:
+    """However a call is guarded, its result comes out although the store went away while it ran."""
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+
+    def probes() -> str:
+        """Succeed, but not before the store is away."""
+        store.fails_with, store.is_degraded = StoreUnavailableError("away"), True
+        return "charged"
+
+    assert door(breaker, probes) == "charged"
+    assert len(store.reports) == 4, "the probe was reported in vain"
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("end", [works, fails])
+@pytest.mark.parametrize("moment", [State.OPEN, State.HALF_OPEN, State.CLOSED])
+def test_a_straggler_of_the_closed_era_counts_for_nothing(
+    store: TellingStore, clock: ManualClock, config: BreakerConfig, *, moment: State, end: Callable[[], str], door: Door
+) -> None:
+    """A call from before the trip comes back while open, beside a probe or after the close, and moves nothing."""
+    breaker = CircuitBreaker(NAME, store, config)
+    fail(breaker, 1)  # From here on a success would be reported: it ends a run of failures.
+    seen: list[View | None] = []
+
+    def straggles() -> str:
+        """Go on while the circuit trips, and perhaps recovers."""
+        breaker.call(works)
+        store.planted.advance()  # Nobody waits for a success to be told.
+        half_open(breaker, store, clock)
+        if moment is State.HALF_OPEN:
+            breaker.admit()
+        if moment is State.CLOSED:
+            breaker.call(works)
+            fail(breaker, 1)
+        seen.append(store.snapshot(NAME))
+        return end()
+
+    with contextlib.suppress(ProviderDownError):
+        assert door(breaker, straggles) == "charged"
+    store.planted.advance()
+    assert state_of(store) is moment
+    assert seen == [store.snapshot(NAME)]
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailableError("away"), RuntimeError("a bug")])
