@@ -17,7 +17,7 @@ from breaker._config import BreakerConfig, Consistency, check_name
 from breaker._errors import CallNotPermittedError
 from breaker._events import EventKind, Listener, Status
 from breaker._judge import Verdict
-from breaker._known import Known
+from breaker._known import Known, Said
 from breaker._local import Isolation, LocalLayer
 from breaker._mirror import MirroredCircuit, Moment
 from breaker._replica import Replica
@@ -159,7 +159,7 @@ class Circuit:
         call = self._isolated(permit_id, in_background=in_background)
         if call is None and isinstance(reply, Permitted) and self._is_decided_here:
             return self._permitted_here(permit_id, in_background=in_background)
-        return call or Call(permit_id, self._let(reply, local=False), Issuer.STORE)
+        return call or Call(permit_id, self._let(reply, local=False, in_background=in_background), Issuer.STORE)
 
     def unanswered(self, permit_id: str, *, in_background: bool = False) -> Call:
         """Decide without the store, which is away.
@@ -274,7 +274,7 @@ class Circuit:
             self._lose_track()
         elif self.mirror.see(view):
             # A message says nothing of whether this replica's own commands arrive.
-            self.known.learn(view)
+            self._hear(view)
             if self.isolation is not None:
                 self.isolation.learn(view)
             self._compare_configs(view)
@@ -309,20 +309,21 @@ class Circuit:
         if self.isolation is None or not self.isolation.active:
             return None
         reply = self.isolation.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
-        return Call(permit_id, self._let(reply, local=True), Issuer.ISOLATION)
+        return Call(permit_id, self._let(reply, local=True, in_background=in_background), Issuer.ISOLATION)
 
     def _permitted_here(self, permit_id: str, *, in_background: bool) -> Call:
         reply = self.local.acquire(permit_id, may_probe=in_background or not self._leaves_probing)
-        return Call(permit_id, self._let(reply, local=True), Issuer.LOCAL)
+        return Call(permit_id, self._let(reply, local=True, in_background=in_background), Issuer.LOCAL)
 
     def _refusal_here(self) -> Refused | None:
         if self.isolation is not None and self.isolation.active:
             return self.isolation.refusal(may_probe=not self._leaves_probing)
         return self.local.refusal(may_probe=not self._leaves_probing) if self._is_decided_here else None
 
-    def _let(self, reply: Permitted | Refused, *, local: bool) -> Permitted:
+    def _let(self, reply: Permitted | Refused, *, local: bool, in_background: bool) -> Permitted:
         if isinstance(reply, Refused):
-            self._account.refuse(reply, local=local)
+            if not in_background:  # Nobody's call is refused where the background probe is told to wait.
+                self._account.refuse(reply, local=local)
             raise CallNotPermittedError(self.name, reply, reply.retry_after_ms / 1000)
         if reply.transition is Transition.HALF_OPENED:
             self._account.happened(EventKind.HALF_OPENED, reply.state, reply.generation, local=local)
@@ -342,7 +343,7 @@ class Circuit:
     def _learn(self, reply: Permitted | Refused | Recorded, asked_at: Moment, *, is_news: bool = True) -> None:
         is_late = self.mirror.newest != asked_at and reply.generation < self.known.generation
         if is_news and not is_late:
-            self.known.learn(reply)
+            self._hear(reply)
         self.settling.learn(reply)
         # By a failover or a restart, perhaps behind a connection that did not break.
         is_taken_back = self.mirror.note(reply, asked_at)
@@ -358,6 +359,13 @@ class Circuit:
         if self.isolation is not None:
             self.isolation.learn(reply)
         self._open_door()
+
+    def _hear(self, said: Said) -> None:
+        known = self.known
+        before = known.generation, known.mode
+        known.learn(said)
+        if before != (known.generation, known.mode):
+            self.local.drop()  # It began from what the store has taken back by this.
 
     def _lose_store(self) -> None:
         """Let the local layer decide from now on, although nobody may know yet that the copy grows old."""

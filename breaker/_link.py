@@ -88,19 +88,23 @@ class Link:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
         word = self._judge.describe(error)
         report = self._circuit.settle(call, verdict, word)
+        if isinstance(error, GeneratorExit):
+            # A coroutine that is being closed must not wait, and may be closed after its loop: the lease heals that.
+            with contextlib.suppress(RuntimeError):
+                self._flush_later()
+                if report is not None:
+                    self._send(report)
+            return
         self._flush_later()
         if report is None:
             self._look_after()
         elif call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
             self._send(report)
-        elif isinstance(error, GeneratorExit):
-            # A coroutine that is being closed must not wait, and may be closed after its loop: the lease heals that.
-            with contextlib.suppress(RuntimeError):
-                self._send(report)
         else:
-            # Awaited, so that the failure that trips has tripped the fleet before its caller is answered; shielded, so
-            # that a caller that goes away meanwhile does not take the report with it.
-            await asyncio.shield(self._send(report))
+            # Awaited, so that the failure that trips has tripped the fleet before its caller is answered. Only its end:
+            # a caller that goes away meanwhile does not take the report with it, nor does a report that somebody
+            # cancels, such as a program that ends all of its tasks, take the caller's result.
+            await asyncio.wait([self._send(report)])
 
     def gather(self, permit: Permitted) -> bool:
         """Settle a success that is only to be counted with others; False when there is more to do."""

@@ -77,7 +77,7 @@ class LocalLayer:
         """Tell how long a background probe should wait; None when there is nothing to find out here."""
         if self._on_store_error is not OnStoreError.LOCAL:
             return None
-        return _probe_wait_seconds(self._current(), self._now_ms())
+        return _probe_wait_seconds(self._current(), self._limits, self._now_ms())
 
     @property
     def _limits(self) -> Limits:
@@ -187,7 +187,7 @@ class Isolation:
 
     def probe_wait_seconds(self) -> float | None:
         """Tell how long a background probe should wait; None when there is nothing to find out."""
-        return _probe_wait_seconds(self._record, self._now_ms())
+        return _probe_wait_seconds(self._record, self._limits, self._now_ms())
 
     def _new_record(self) -> Record:
         return Record(shown=View(generation=max(1, self._now_ms()), config=self._limits.text))
@@ -203,6 +203,10 @@ def _alone(limits: Limits, replicas: int) -> Limits:
     return replace(limits, minimum_calls=minimum_calls, minimum_reporters=1, ramp_ms=0)
 
 
-def _probe_wait_seconds(record: Record, now_ms: int) -> float | None:
+def _probe_wait_seconds(record: Record, limits: Limits, now_ms: int) -> float | None:
     seen = _machine.view(record, now_ms)
-    return None if seen.state is State.CLOSED else seen.retry_after_seconds
+    if seen.state is State.CLOSED:
+        return None
+    # As long as a refusal says: it names a pause also where an operator's mode has no end.
+    refused = _machine.refusal(seen, limits, may_probe=True)
+    return 0.0 if refused is None else refused.retry_after_ms / 1000

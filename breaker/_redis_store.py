@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Self
 
@@ -133,10 +133,7 @@ class RedisStore:
     async def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
-        entries: Any = await self._guard.run(
-            lambda: self._client.xrevrange(events, count=limit), self._part_of(name), reads=True
-        )
-        return _wire.logged(entries)
+        return _wire.logged(await self._read(lambda: self._client.xrevrange(events, count=limit), self._part_of(name)))
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
         """Tell of a circuit's views from now on, one at each change, and of None when the subscription is lost.
@@ -147,7 +144,7 @@ class RedisStore:
 
     async def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
-        members = await self._guard.run(lambda: self._client.smembers(self._keys.registry), reads=True)
+        members = await self._read(lambda: self._client.smembers(self._keys.registry))
         return sorted(_wire.text(member) for member in members)
 
     async def aclose(self) -> None:
@@ -166,7 +163,7 @@ class RedisStore:
     async def _change_nothing(self, part: str, name: str) -> None:
         # A write, so that a server that can be read but not written to stays away.
         if part:
-            await self._client.zadd(self._keys.of(part).probes, {"": 0}, xx=True)
+            await self._heard(lambda: self._client.zadd(self._keys.of(part).probes, {"": 0}, xx=True))
         else:
             await self._register(name)
 
@@ -192,11 +189,12 @@ class RedisStore:
         return await self._guard.run(register_and_evaluate, self._part_of(name))
 
     async def _register(self, name: str) -> None:
-        try:
-            await self._client.sadd(self._keys.registry, name)
-        except ReadOnlyError:
-            await self._leave_the_demoted()
-            raise
+        # Where something else lies in the place of the set, circuits cannot be listed, and go on all the same.
+        with contextlib.suppress(ScriptError):
+            await self._heard(lambda: self._client.sadd(self._keys.registry, name))
+
+    async def _read(self, command: Callable[[], Awaitable[Any]], part: str = "") -> Any:
+        return await self._guard.run(lambda: self._heard(command), part, reads=True)
 
     async def _run(
         self, name: str, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
@@ -204,21 +202,25 @@ class RedisStore:
         return await self._guard.run(lambda: self._evaluate(script, keys, arguments), self._part_of(name), reads=reads)
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
-        try:
+        async def evaluate() -> Any:
             try:
                 return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
                 # The cache was flushed, or a replica that never saw the script was promoted.
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
+
+        return await self._heard(evaluate)
+
+    async def _heard(self, command: Callable[[], Awaitable[Any]]) -> Any:
+        """Await a command, and tell what is wrong with one circuit's keys from what is wrong with the server."""
+        try:
+            return await command()
         except ReadOnlyError:
-            await self._leave_the_demoted()
+            # The primary has become a replica, and its connections have stayed. A new one may lead to its successor.
+            await drop_idle_connections(self._client)
+            self._feed.reconnect()
             raise
         except ResponseError as error:
             if _wire.concerns_one_circuit(error):
                 raise ScriptError(str(error)) from error
             raise
-
-    async def _leave_the_demoted(self) -> None:
-        """Connect anew: the primary has become a replica, its connections have stayed, and others may find another."""
-        await drop_idle_connections(self._client)
-        self._feed.reconnect()

@@ -9,9 +9,6 @@ from breaker._judge import Verdict
 from breaker._replica import Replica
 from breaker._types import OpenFor, Outcome, Report
 
-# More than any setting lets anybody believe. What a dependency says may be larger than any integer.
-_LONGEST_SECONDS = 10_000_000.0
-
 
 class Reports:
     """Writes the reports of one replica on one circuit, and gathers what a rate need not hear at once.
@@ -34,8 +31,7 @@ class Reports:
     def of(self, call: Call, verdict: Verdict, error: str = "") -> Report:
         """Write how a call ended."""
         if isinstance(verdict, OpenFor):
-            seconds = min(verdict.seconds, _LONGEST_SECONDS)
-            outcome, open_for_ms = Outcome.FAILURE, max(1, round(seconds * 1000))
+            outcome, open_for_ms = Outcome.FAILURE, max(1, round(verdict.seconds * 1000))
         else:
             outcome, open_for_ms = verdict, 0
         failed = outcome is Outcome.FAILURE

@@ -40,7 +40,9 @@ class Subscription(asyncio.Protocol):
 
     def send(self, *words: str) -> None:
         """Send a command; the answer is heard."""
-        self._transport.writelines(self._connection.pack_command(*words))
+        # Not by `writelines`: in CPython 3.12, and in 3.13 and 3.14 at first (gh-136234), it makes the event loop wait
+        # for a connection that has just ended, and the next one that gets the same number is never read.
+        self._transport.write(b"".join(self._connection.pack_command(*words)))
 
     async def until_lost(self) -> None:
         """Wait until no more will be heard.

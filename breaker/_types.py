@@ -147,7 +147,7 @@ class Refused:
         mode: The operator's mode in force.
         reason: Why.
         retry_after_ms: When asking again makes sense: the rest of the cooldown, of a lease, of the ramp or of the mode.
-        last_error: The class of the last failure that was counted.
+        last_error: The word for the last failure that was counted; the class name, unless `describe_error` says another.
         mode_rest_ms: For how much longer the mode holds; 0 when it has no end, and in `AUTO`.
     """
 
@@ -188,7 +188,7 @@ class Report:
         generation: The generation that the permit carries. Zero means that the answer to `acquire` was lost: only a
             lease held under this permit id is then given back, and only with `IGNORED`.
         outcome: How the call ended; `FAILURE` if any of many failed.
-        error: The class name of what went wrong, or an empty text.
+        error: The word for what went wrong, or an empty text.
         replica_id: Who reports.
         calls: How many calls a rate is to count.
         failures: How many of them failed.

@@ -151,8 +151,7 @@ class RedisStore:
     def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
-        entries: Any = self._ask(lambda: self._client.xrevrange(events, count=limit), reads=True)
-        return _wire.logged(entries)
+        return _wire.logged(self._read(lambda: self._client.xrevrange(events, count=limit)))
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
         """Tell of a circuit's views from now on, one at each change, and of None when the subscription is lost.
@@ -163,7 +162,7 @@ class RedisStore:
 
     def names(self) -> list[str]:
         """List every circuit that was ever asked for, sorted; one SMEMBERS, never KEYS or SCAN."""
-        members: Any = self._ask(lambda: self._client.smembers(self._keys.registry), reads=True)
+        members = self._read(lambda: self._client.smembers(self._keys.registry))
         return sorted(_wire.text(member) for member in members)
 
     def close(self) -> None:
@@ -182,7 +181,12 @@ class RedisStore:
             # A copy, since other threads may add to the set meanwhile.
             name = tuple(self._registered)[0]  # noqa: RUF015
             with contextlib.suppress(StoreUnavailableError):
-                self._ask(lambda: self._client.sadd(self._keys.registry, name))
+                self._ask(lambda: self._register(name))
+
+    def _register(self, name: str) -> None:
+        # Where something else lies in the place of the set, circuits cannot be listed, and go on all the same.
+        with contextlib.suppress(ScriptError):
+            self._heard(lambda: self._client.sadd(self._keys.registry, name))
 
     def _ask(self, command: Callable[[], _T], *, reads: bool = False) -> _T:
         try:
@@ -202,15 +206,18 @@ class RedisStore:
         def register_and_evaluate() -> Any:
             # The set of names lies in another hash slot than the circuit, so no script may touch both.
             if not known:
-                self._client.sadd(self._keys.registry, name)
+                self._register(name)
                 self._registered.add(name)
             reply = self._evaluate(script, keys, arguments)
             if known and reply[-1] == 1:
                 # The record was gone: it idled out, or its data were lost, and then the set may have been lost as well.
-                self._client.sadd(self._keys.registry, name)
+                self._register(name)
             return reply
 
         return self._ask(register_and_evaluate)
+
+    def _read(self, command: Callable[[], Any]) -> Any:
+        return self._ask(lambda: self._heard(command), reads=True)
 
     def _run(
         self, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
@@ -220,12 +227,20 @@ class RedisStore:
     def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
         # As text: packing a number, the driver's extension would take the process with it if a signal handler raised.
         words = [str(word) for word in (len(keys), *keys, *arguments)]
-        try:
+
+        def evaluate() -> Any:
             try:
                 return self._client.evalsha(script.sha, *words)  # type: ignore[arg-type] # the number of keys is text
             except NoScriptError:
                 # The cache was flushed, or a replica that never saw the script was promoted.
                 return self._client.eval(script.text, *words)  # type: ignore[arg-type]
+
+        return self._heard(evaluate)
+
+    def _heard(self, command: Callable[[], Any]) -> Any:
+        """Carry out a command, and tell what is wrong with one circuit's keys from what is wrong with the server."""
+        try:
+            return command()
         except ResponseError as error:
             if _wire.concerns_one_circuit(error):
                 raise ScriptError(str(error)) from error

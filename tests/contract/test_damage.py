@@ -116,6 +116,25 @@ async def test_what_cannot_be_noted_does_not_happen(circuit: Circuit, client: An
     assert await client.hgetall(_RECORD) == before
 
 
+async def test_what_cannot_be_listed_takes_no_store_away(circuit: Circuit, client: Any) -> None:
+    """Something else lies in the place of the events or of the names: whoever wants to see them harms nobody."""
+    await circuit.permit()
+    await client.set(f"{_RECORD}:events", "no stream")
+    with pytest.raises(ScriptError, match="WRONGTYPE"):
+        await circuit.store.events(NAME)
+    await client.delete("breakers")
+    await client.set("breakers", "no set")
+    with pytest.raises(ScriptError, match="WRONGTYPE"):
+        await circuit.store.names()
+
+
+async def test_a_list_of_names_that_is_spoilt_takes_no_store_away(circuit: Circuit, client: Any) -> None:
+    """Something else lies in the place of the set: circuits that are new to a replica cannot be listed, that is all."""
+    await client.set("breakers", "no set")
+    await circuit.permit()
+    assert not circuit.store.degraded
+
+
 @pytest.mark.parametrize(
     ("action", "duration_ms"),
     [

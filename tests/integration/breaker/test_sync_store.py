@@ -129,6 +129,28 @@ def store_of(breaker: CircuitBreaker) -> RedisStore:
     return store
 
 
+def test_what_cannot_be_listed_takes_no_store_away(store: RedisStore, cli: redis.Redis) -> None:
+    """Something else lies in the place of the events or of the names: whoever wants to see them harms nobody."""
+    cli.set(f"{KEY}:events", "no stream")
+    with pytest.raises(ScriptError, match="WRONGTYPE"):
+        store.events(NAME)
+    cli.delete("breakers")
+    cli.set("breakers", "no set")
+    with pytest.raises(ScriptError, match="WRONGTYPE"):
+        store.names()
+    cli.delete("breakers")
+    assert not store.degraded
+
+
+def test_a_list_of_names_that_is_spoilt_takes_no_store_away(store: RedisStore, cli: redis.Redis) -> None:
+    """Something else lies in the place of the set: circuits that are new to a replica cannot be listed, that is all."""
+    cli.delete("breakers")
+    cli.set("breakers", "no set")
+    assert isinstance(store.acquire(NAME, "p1", LIMITS, "api-1"), Permitted)
+    assert not store.degraded
+    cli.delete("breakers")
+
+
 def commands_sent(cli: redis.Redis) -> dict[str, int]:
     """Count the commands of clients since the last reset, heartbeats left out."""
     stats: Any = cli.info("commandstats")

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from breaker import (
     BreakerConfig,
+    BreakerEvent,
     CallNotPermittedError,
     CircuitBreaker,
     Consecutive,
     Consistency,
+    EventKind,
     Mode,
     OnStoreError,
     OpenFor,
     Outcome,
     Override,
     Reason,
+    ScriptError,
     State,
     View,
 )
@@ -392,6 +396,22 @@ def test_a_breaker_can_be_closed_in_another_event_loop(store: TellingStore) -> N
     asyncio.run(breaker.aclose())
 
 
+def test_a_call_that_is_closed_after_its_event_loop_starts_nothing(store: TellingStore) -> None:
+    """As the collector does with what nobody awaits any more; there is no loop for a background probe, and no error."""
+    breaker = breaker_on(store, Provider())
+
+    async def begins() -> Coroutine[Any, Any, object]:
+        await breaker.call(works)
+        calling = breaker.call(asyncio.Event().wait)
+        calling.send(None)
+        return calling
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        calling = loop.run_until_complete(begins())
+    calling.close()
+    assert is_resting(breaker)
+
+
 async def test_a_probe_that_wants_to_end_the_program_gives_its_place_back(store: TellingStore) -> None:
     """Such an error ends the task, as it would end any."""
 
@@ -433,4 +453,35 @@ async def test_a_probe_that_fails_in_a_way_of_its_own_has_failed(store: TellingS
     )
     await trip(breaker)
     await until(lambda: breaker.status.state is State.CLOSED)
+    await breaker.aclose()
+
+
+async def test_what_the_store_refuses_is_not_asked_for_again_and_again(store: TellingStore) -> None:
+    """Reports are of no use and have opened the circuit here; then an operator forces it open for everybody."""
+
+    async def nonsense(*_: Any, **__: Any) -> Any:
+        raise ScriptError("record answered 'what?'")
+
+    provider = Provider()
+    breaker = breaker_on(store, provider, consistency=Consistency.STRICT, cooldown_seconds=60)
+    await breaker.call(works)
+    store.record = nonsense  # type: ignore[method-assign]
+    await trip(breaker)
+    assert breaker._circuit._is_decided_here
+    await store.control("c", Override(mode=Mode.FORCED_OPEN, reason="works on it", actor="anna"))
+    with pytest.raises(CallNotPermittedError):
+        await breaker._link.ask(in_background=True)
+    assert breaker._circuit.probe_wait_seconds() is None
+
+
+async def test_a_background_probe_that_is_told_to_wait_is_no_refused_call(store: TellingStore) -> None:
+    """It asks for how long the circuit is open; nobody called, so nothing is counted or told."""
+    heard: list[BreakerEvent] = []
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=60, consistency=Consistency.STRICT)
+    breaker = CircuitBreaker("c", store, config, probe=works, listeners=[heard.append])
+    await trip(breaker)
+    with pytest.raises(CallNotPermittedError):
+        await breaker._link.ask(in_background=True)
+    assert [event.kind for event in heard] == [EventKind.TRIPPED]
+    assert breaker.status.refused == {}
     await breaker.aclose()

@@ -17,6 +17,7 @@ from breaker import (
     Consecutive,
     EventKind,
     MemoryStore,
+    OpenFor,
     Outcome,
     State,
     StoreUnavailableError,
@@ -481,6 +482,41 @@ async def test_a_caller_that_leaves_while_its_report_is_sent_does_not_take_it_al
     seen = await store.snapshot("c")
     assert seen is not None
     assert seen.failures == 1
+
+
+async def test_a_report_that_is_cancelled_does_not_take_its_caller_along(clock: ManualClock) -> None:
+    """Whoever cancels all tasks but the own one gets the own call's result: nobody has cancelled that."""
+
+    class NoAnswer(MemoryStore):
+        reached = False
+
+        async def record(self, name: str, report: Report, limits: Limits) -> Recorded:  # noqa: ARG002
+            self.reached = True
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    store = NoAnswer(clock)
+    breaker = CircuitBreaker("c", store, CONFIG)
+    calling = asyncio.create_task(breaker.call(fails))
+    while not store.reached:  # noqa: ASYNC110 - a few turns
+        await asyncio.sleep(0)
+    for task in breaker._link._tasks:
+        task.cancel()
+    with pytest.raises(ProviderDownError):
+        await calling
+
+
+async def test_a_long_time_to_stay_away_is_believed_if_the_configuration_says_so(
+    store: MemoryStore, clock: ManualClock
+) -> None:
+    """Up to the ten years that anything may last."""
+    config = BreakerConfig(max_cooldown_seconds=30_000_000)
+    breaker = CircuitBreaker("c", store, config, classify_error=lambda _: OpenFor(20_000_000))
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    view = await store.snapshot("c")
+    assert view is not None
+    assert view.retry_at_ms == clock.now_ms + 20_000_000_000
 
 
 async def test_a_decorated_function_keeps_its_name(breaker: CircuitBreaker) -> None:

@@ -173,3 +173,21 @@ def test_a_success_ends_a_run_that_began_after_its_permit(known: Known, local: L
     fail(local, "p2")
     local.record(Report(permit_id="long", generation=long.generation, outcome=Outcome.SUCCESS))
     assert fail(local, "p3").state is State.CLOSED
+
+
+def test_a_background_probe_waits_where_an_operator_has_forced_the_circuit_open(
+    known: Known, local: LocalLayer
+) -> None:
+    """The mode has no end and nobody can be asked, so it is looked at again after a cooldown, and not all the time."""
+    known.learn(View(state=State.OPEN, generation=9, now_ms=1_000, retry_at_ms=1_000, mode=Mode.FORCED_OPEN))
+    assert local.probe_wait_seconds() == 30
+
+
+def test_a_background_probe_waits_for_the_lease_of_another(known: Known, local: LocalLayer, clock: ManualClock) -> None:
+    """The one place of this replica is taken until the lease lapses."""
+    known.learn(Refused(State.OPEN, 9, Mode.AUTO, Reason.OPEN, 20_000, "ReadTimeout"))
+    assert local.probe_wait_seconds() == 20
+    clock.advance(20)
+    assert local.probe_wait_seconds() == 0
+    assert isinstance(local.acquire("p1"), Permitted)
+    assert local.probe_wait_seconds() == 5

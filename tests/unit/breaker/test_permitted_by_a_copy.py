@@ -643,6 +643,40 @@ async def test_messages_do_not_bring_a_store_back_that_answers_nothing(store: Te
         await breaker.call(works)
 
 
+async def test_what_messages_told_since_is_honoured_when_the_store_is_away_again(store: TellingStore) -> None:
+    """The others have tripped between two absences in which this replica asked nothing: it stays away as well."""
+    breaker = await warm(store)
+    store.is_away = True
+    breaker._link._see(None)
+    assert await breaker.call(works) == "charged"
+    store.is_away = False
+    other = CircuitBreaker("c", store, BreakerConfig(policy=Consecutive(1)))
+    with pytest.raises(ProviderDownError):
+        await other.call(fails)
+    store.is_away = True
+    breaker._link._see(None)
+    with pytest.raises(CallNotPermittedError) as refused:
+        await breaker.call(works)
+    assert refused.value.reason is Reason.OPEN
+
+
+async def test_a_call_of_an_absence_that_ends_later_leaves_nothing_for_the_next(store: TellingStore) -> None:
+    """It is settled when the store has answered again; what the store tells after that counts in the next absence."""
+    breaker = await warm(store)
+    store.is_away = True
+    breaker._link._see(None)
+    permit = await breaker.admit()
+    store.is_away = False
+    await breaker.call(works)
+    await permit.settle(Outcome.SUCCESS)
+    await store.control("c", Override(mode=Mode.FORCED_OPEN, reason="because", actor="anna"))
+    store.is_away = True
+    breaker._link._see(None)
+    with pytest.raises(CallNotPermittedError) as refused:
+        await breaker.call(works)
+    assert refused.value.reason is Reason.FORCED_OPEN
+
+
 async def test_a_report_that_is_cancelled_before_it_begins_is_made_by_the_next_success(store: TellingStore) -> None:
     """Such as when a program cancels all of its tasks."""
     breaker = await warm(store)

@@ -116,3 +116,25 @@ def test_a_subscription_whose_event_loop_has_ended_is_not_waited_for() -> None:
         feed._task = ended.create_task(nothing())
         ended.run_until_complete(feed._task)
     asyncio.run(asyncio.wait_for(feed.aclose(), 5))
+
+
+async def test_what_is_sent_to_a_connection_that_has_just_ended_leaves_nothing_behind() -> None:
+    """The event loop would take the next connection of the process, which gets the same number, for this one."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(1))
+        writer.close()
+
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server, asyncio.timeout(10):
+        host, port = server.sockets[0].getsockname()
+        _, ended = await asyncio.open_connection(host, port)
+        opened = SimpleNamespace(_writer=ended, pack_command=lambda *words: Connection().pack_command(*words))
+        subscription = Subscription(cast("AbstractConnection", opened), lambda _: None)
+        ended.transport.abort()
+        subscription.send("PING")
+        with pytest.raises(ConnectionError):
+            await subscription.until_lost()
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"x")
+        assert await reader.read() == b"x"
+        writer.close()
