@@ -56,11 +56,13 @@ class Permit:
 
     async def returned(self, result: Any) -> None:
         """Say that the call returned; `classify_result` tells what that means."""
-        await self.settle(self._judge.of_result(result))
+        if not self._settled:  # Or the classifier would be asked for nothing.
+            await self.settle(self._judge.of_result(result))
 
     async def raised(self, error: BaseException) -> None:
         """Say that the call raised; `classify_error` tells what that means, and a cancellation counts as nothing."""
-        await self.settle(self._judge.of_error(error), error)
+        if not self._settled:
+            await self.settle(self._judge.of_error(error), error)
 
     def _mark_slow(self) -> None:
         self._settled = self._link.mark_slow(self._call) or self._settled

@@ -147,7 +147,7 @@ class Refused:
         mode: The operator's mode in force.
         reason: Why.
         retry_after_ms: When asking again makes sense: the rest of the cooldown, of a lease, of the ramp or of the mode.
-        last_error: The word for the last failure that was counted; the class name, unless `describe_error` says another.
+        last_error: The word for the last failure that was counted, as `describe_error` says it.
         mode_rest_ms: For how much longer the mode holds; 0 when it has no end, and in `AUTO`.
     """
 

@@ -20,12 +20,15 @@ class OpenBlocks:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._of_threads: dict[threading.Thread, list[_Block]] = {}
+        # Each thread's are replaced as a whole, and there is no thread without any: a signal handler that enters and
+        # leaves a block in the middle of this, or raises, leaves nothing half done.
+        self._of_threads: dict[threading.Thread, tuple[_Block, ...]] = {}
 
     def enter(self, number: int, permit: Permit) -> None:
         """Note that this thread has entered a block."""
         with self._lock:
-            self._of_threads.setdefault(threading.current_thread(), []).append((number, permit))
+            thread = threading.current_thread()
+            self._of_threads[thread] = (*self._of_threads.get(thread, ()), (number, permit))
 
     def leave(self) -> _Block | None:
         """Take out the block that this thread leaves; None when none is open."""
@@ -35,7 +38,9 @@ class OpenBlocks:
                 if not blocks:
                     return None
                 thread = max(blocks, key=lambda other: (not other.is_alive(), blocks[other][-1][0]))
-            block = blocks[thread].pop()
-            if not blocks[thread]:
+            *others, block = blocks[thread]
+            if others:
+                blocks[thread] = (*others,)
+            else:
                 del blocks[thread]
             return block

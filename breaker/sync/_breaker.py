@@ -178,8 +178,15 @@ class CircuitBreaker:
         return functools.wraps(function)(stream if inspect.isgeneratorfunction(function) else self._guarded(function))
 
     def __enter__(self) -> None:
-        permit = self.admit()
-        self._open_blocks.enter(self._calls.begin(permit), permit)
+        permit, calls, number = self.admit(), self._calls, -1
+        try:
+            number = calls.begin(permit)
+            self._open_blocks.enter(number, permit)
+        except BaseException as error:
+            # Interrupted. Nobody leaves a block that was not entered.
+            calls.end(number)
+            permit.raised(error)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -233,11 +240,13 @@ class CircuitBreaker:
             number = calls.begin(permit)
             try:
                 result = function(*args, **kwargs)
+                # In here, since a call that is interrupted at its very end must not be watched until it is late.
+                is_in_time = calls.end(number)
             except BaseException as error:
                 if calls.end(number):
                     self._settle_mirrored(circuit, permit, self._judge.of_error(error), error)
                 raise
-            if calls.end(number) and circuit.hears_successes:
+            if is_in_time and circuit.hears_successes:
                 self._settle_mirrored(circuit, permit, self._judge.of_result(result), None)
             return result
 
@@ -248,15 +257,18 @@ class CircuitBreaker:
         return guarded if self._slow_call_seconds is None else asked_first
 
     def _call_permitted(self, permit: Permit, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        number = self._calls.begin(permit)
+        # Those of the process that began the call: in a child that is forked in it the number may be another call's.
+        calls, number = self._calls, -1
         try:
+            number = calls.begin(permit)
             result = function(*args, **kwargs)
+            calls.end(number)
+            permit.returned(result)
         except BaseException as error:
-            self._calls.end(number)
+            # Its own error, or an interruption before it or after it, which settles what is not settled.
+            calls.end(number)
             permit.raised(error)
             raise
-        self._calls.end(number)
-        permit.returned(result)
         return result
 
     def _begin_stream(self) -> tuple[Permit, Deadlines[Permit | Permitted], Timers, float]:

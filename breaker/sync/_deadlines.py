@@ -58,7 +58,11 @@ class Deadlines(Generic[_T]):
         number = next(self._numbers)
         self._running[number] = self._timers.now(), what
         if not self._watching:
-            self._watch()
+            try:
+                self._watch()
+            except BaseException:
+                self.end(number)  # Interrupted. The call is not made, so it cannot be late.
+                raise
         return number
 
     def end(self, number: int) -> bool:

@@ -26,11 +26,12 @@ _current = _Current()
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Bound what connections do in this thread, until the block ends."""
-    _current.due = time.monotonic() + seconds
+    # A signal handler may make a call in the middle of another one, whose deadline goes on afterwards.
+    due_before, _current.due = _current.due, time.monotonic() + seconds
     try:
         yield
     finally:
-        _current.due = math.inf
+        _current.due = due_before
 
 
 def rest_seconds() -> float:

@@ -51,16 +51,25 @@ class Link:
 
     def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
-        word = self._judge.describe(error)
-        report = self.turn.take(self._circuit.settle, call, verdict, word)
-        self._flush_later()
-        if report is None:
-            self.news()
-        elif call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
-            self._send_later(report)
-        else:
-            # Waited for, so that the failure that trips has tripped the fleet before its caller is answered.
-            self._report(report)
+        report: Report | None = None
+        try:
+            word = self._judge.describe(error)
+            report = self.turn.take(self._circuit.settle, call, verdict, word)
+            self._flush_later()
+            if report is None:
+                self.news()
+            elif call.issuer is Issuer.MIRROR and report.outcome is Outcome.SUCCESS:
+                self._send_later(report)
+            else:
+                # Waited for, so that the failure that trips has tripped the fleet before its caller is answered.
+                self._report(report)
+        except BaseException:
+            # Interrupted, perhaps before anything was on its way. The next success ends the run, and a probe's place is
+            # free again: what says so is stale where it has arrived already.
+            self._circuit.settling.resetting = False
+            if call.issuer is Issuer.STORE and call.permit.reporting is Reporting.ALL:
+                self._send_later(report or self._circuit.reports.of(call, Outcome.IGNORED))
+            raise
 
     def mark_slow(self, call: Call) -> bool:
         """Count a call that still hangs as slow; True when that settled it."""
@@ -95,9 +104,20 @@ class Link:
         Raises:
             CallNotPermittedError: No call goes through now.
         """
-        circuit = self._circuit
         self._follow()
-        permit_id, asked_at = circuit.replica.permit_id(), circuit.mirror.newest
+        permit_id = self._circuit.replica.permit_id()
+        try:
+            return self._ask(permit_id, in_background=in_background)
+        except CallNotPermittedError:
+            raise
+        except BaseException:
+            # Interrupted. The script may have given this call a probe's place, and nobody takes its answer.
+            self._send_later(self._circuit.reports.given_back_unseen(permit_id))
+            raise
+
+    def _ask(self, permit_id: str, *, in_background: bool) -> Call:
+        circuit = self._circuit
+        asked_at = circuit.mirror.newest
         may_probe = in_background or not self._leaves_probing
         try:
             reply = self._store.acquire(
@@ -109,10 +129,6 @@ class Link:
                 return self.turn.take(circuit.unanswered, permit_id, in_background=in_background)
             finally:
                 self.news()
-        except BaseException:
-            # Interrupted. The script may have run and given this call a probe's place, whose answer nobody waits for.
-            self._send_later(circuit.reports.given_back_unseen(permit_id))
-            raise
         try:
             return self.turn.take(circuit.answered, permit_id, reply, asked_at, in_background=in_background)
         finally:

@@ -61,11 +61,13 @@ class Permit:
 
     def returned(self, result: Any) -> None:
         """Say that the call returned; `classify_result` tells what that means."""
-        self.settle(self._judge.of_result(result))
+        if not self._settled:  # Or the classifier would be asked for nothing.
+            self.settle(self._judge.of_result(result))
 
     def raised(self, error: BaseException) -> None:
         """Say that the call raised; `classify_error` tells what that means, and an interruption counts as nothing."""
-        self.settle(self._judge.of_error(error), error)
+        if not self._settled:
+            self.settle(self._judge.of_error(error), error)
 
     def _mark_slow(self) -> None:
         self._link.turn.take(self._mark_unless_settled)

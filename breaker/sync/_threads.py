@@ -47,11 +47,15 @@ class Worker:
         self._run = run
         self._name = name
         self._starting = threading.Lock()
+        # Who starts it may be interrupted after it has begun, so that nobody knows of it and another is started. Of the
+        # two one runs.
+        self._running = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._runner: threading.Thread | None = None
 
     def is_alive(self) -> bool:
         """Tell whether it runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return any(thread is not None and thread.is_alive() for thread in (self._thread, self._runner))
 
     def ensure(self) -> None:
         """Start it unless it runs, without waiting: a finalizer may do this in the middle of anything."""
@@ -63,12 +67,20 @@ class Worker:
             if is_free:
                 try:
                     if not self.is_alive():
-                        self._thread = started(self._run, self._name)
+                        self._thread = started(self._run_once, self._name)
                 finally:
                     self._starting.release()
 
     def join(self) -> None:
         """Wait for its end, for a few seconds at most; not in itself."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_SECONDS)
+        for thread in {self._thread, self._runner}:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(_JOIN_SECONDS)
+
+    def _run_once(self) -> None:
+        if self._running.acquire(blocking=False):
+            self._runner = threading.current_thread()
+            try:
+                self._run()
+            finally:
+                self._running.release()

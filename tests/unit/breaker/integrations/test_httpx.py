@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -483,6 +484,25 @@ async def test_a_breaker_of_your_own_is_asked_with_its_own_classifiers(world: Wo
         assert (await client.get(URL)).text == "gone"
     assert seen == [("HTTP 501", "api.example.com"), 404]
     assert (await world.view("own")).failures == 1
+
+
+@pytest.mark.parametrize(("then", "asked"), [(None, [200]), (httpx.ReadError("broken"), [])])
+async def test_a_classifier_is_asked_about_an_answer_once(
+    world: World, then: Exception | None, asked: list[int]
+) -> None:
+    """At the end of its body, and not again when it is closed; not at all where it broke off, which says enough."""
+    seen: list[int] = []
+
+    def classify(result: httpx.Response) -> Outcome:
+        seen.append(result.status_code)
+        return Outcome.SUCCESS
+
+    own = CircuitBreaker("own", world.store, CONFIG, classify_result=classify, classify_error=classify_error)
+    world.says(200, stream=Body(b"charged", then=then))
+    async with world.client_with(lambda _: own) as client:
+        with contextlib.suppress(httpx.ReadError):
+            await client.get(URL)
+    assert seen == asked
 
 
 async def test_a_date_in_retry_after_is_read_by_the_hosts_own_clock() -> None:

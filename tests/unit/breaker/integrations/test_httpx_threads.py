@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -333,3 +334,19 @@ def test_a_breaker_of_your_own_is_asked_with_its_own_classifiers(world: World) -
         assert client.get(URL).text == "gone"
         assert client.get(f"{URL}/unguarded").text == "gone"
     assert world.view("own").failures == 1
+
+
+@pytest.mark.parametrize(("then", "asked"), [(None, [200]), (httpx.ReadError("broken"), [])])
+def test_a_classifier_is_asked_about_an_answer_once(world: World, then: Exception | None, asked: list[int]) -> None:
+    """At the end of its body, and not again when it is closed; not at all where it broke off, which says enough."""
+    seen: list[int] = []
+
+    def classify(result: httpx.Response) -> Outcome:
+        seen.append(result.status_code)
+        return Outcome.SUCCESS
+
+    own = sync.CircuitBreaker("own", world.store, CONFIG, classify_result=classify, classify_error=classify_error)
+    world.says(200, stream=Body(b"charged", then=then))
+    with world.client_with(lambda _: own) as client, contextlib.suppress(httpx.ReadError):
+        client.get(URL)
+    assert seen == asked

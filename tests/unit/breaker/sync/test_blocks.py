@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.unit.breaker.sync.support import (
     fails,
     half_open,
     in_thread,
+    is_signalled,
     state_of,
     works,
 )
@@ -95,3 +97,48 @@ def test_leaving_a_block_that_nobody_entered_does_nothing(store: TellingStore) -
     breaker = CircuitBreaker(NAME, store, CONFIG)
     breaker.__exit__(ProviderDownError, ProviderDownError(), None)
     assert not store.reports
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store was about to take a step.
+def test_a_signal_handler_may_enter_and_leave_blocks_whenever_it_runs() -> None:
+    """The block in the middle of which it does so is found when it is left, and keeps its own result."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store)
+
+        def use(breaker: CircuitBreaker = breaker) -> None:
+            """Enter a block, and leave it."""
+            with breaker:
+                works()
+
+        came = is_signalled(use, moment, use)
+        assert not breaker._open_blocks._of_threads, f"at moment {moment}"
+        assert not breaker._calls._running, f"at moment {moment}"
+        if not came:
+            break
+    assert moment > 50
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store was about to take a step.
+def test_an_interrupted_block_does_not_stand_in_the_way_of_others() -> None:
+    """Whenever Ctrl-C comes, another thread leaves the block of a generator that it did not enter."""
+    for moment in count(1):
+        breaker = CircuitBreaker("stripe", TellingStore(ManualClock()))
+
+        def use(breaker: CircuitBreaker = breaker) -> None:
+            """Enter a block, and leave it."""
+            with breaker:
+                works()
+
+        interrupted, left = is_signalled(use, moment), list[bool]()
+
+        def leave(left: list[bool] = left, breaker: CircuitBreaker = breaker) -> None:
+            """Leave a block."""
+            breaker.__exit__(None, None, None)
+            left.append(True)
+
+        in_thread(leave).join(20)
+        assert left, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 50

@@ -14,11 +14,24 @@ from breaker import (
     Consecutive,
     Consistency,
     FailureRate,
+    Outcome,
+    State,
 )
+from breaker._call import Call
 from breaker.sync import CircuitBreaker
 from breaker.sync._guard import StoreGuard
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync.support import ProviderDownError, TellingStore, fails, in_thread, is_signalled, works
+from tests.unit.breaker.sync.support import (
+    ProviderDownError,
+    TellingStore,
+    fail,
+    fails,
+    half_open,
+    in_thread,
+    is_signalled,
+    state_of,
+    works,
+)
 
 # The store in memory was about to take a step.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
@@ -108,5 +121,65 @@ def test_a_signal_handler_may_make_guarded_calls_whenever_it_runs() -> None:
         in_thread(partial(call, moment, came, breaker)).join(20)
         assert came, f"at moment {moment}"
         if not came[0]:
+            break
+    assert moment > 30
+
+
+def test_an_interrupted_success_leaves_it_to_the_next_one_to_end_a_run_of_failures() -> None:
+    """Whenever Ctrl-C comes, failures with successes between them do not trip."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=Consecutive(3)))
+        fail(breaker, 2)
+        interrupted = is_signalled(lambda: breaker.call(works), moment)  # noqa: B023 - called at once
+        breaker.call(works)
+        store.planted.advance()
+        fail(breaker, 1)
+        assert state_of(store) is State.CLOSED, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 30
+
+
+@pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
+def test_who_is_interrupted_while_asking_keeps_no_place(consistency: Consistency) -> None:
+    """Whenever Ctrl-C comes while it asks, it is free again at once."""
+    for moment in count(1):
+        clock = ManualClock()
+        store = TellingStore(clock)
+        config = BreakerConfig(policy=Consecutive(3), consistency=consistency)
+        breaker = CircuitBreaker("stripe", store, config)
+        half_open(breaker, store, clock)
+        if not is_signalled(breaker._link.ask, moment):
+            break
+        store.planted.advance()
+        view = store.snapshot("stripe")
+        assert view is not None
+        assert view.probes_out == 0, f"after moment {moment}"
+    assert moment > 50
+
+
+@pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
+def test_an_interrupted_end_of_a_probe_keeps_no_place(consistency: Consistency) -> None:
+    """Whenever Ctrl-C comes while the circuit takes in how it ended, it is settled or given back at once."""
+    for moment in count(1):
+        clock = ManualClock()
+        store = TellingStore(clock)
+        config = BreakerConfig(policy=Consecutive(3), consistency=consistency)
+        breaker = CircuitBreaker("stripe", store, config)
+        half_open(breaker, store, clock)
+        call = breaker._link.ask()
+
+        def settle(breaker: CircuitBreaker = breaker, call: Call = call) -> None:
+            """Say that it works."""
+            breaker._link.settle(call, Outcome.SUCCESS)
+
+        # The first two are the beginnings of the functions.
+        interrupted = is_signalled(settle, moment + 2)
+        store.planted.advance()
+        view = store.snapshot("stripe")
+        assert view is not None
+        assert view.probes_out == 0, f"after moment {moment}"
+        if not interrupted:
             break
     assert moment > 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -20,7 +21,15 @@ from breaker import (
 from breaker.sync import CircuitBreaker
 from breaker.sync._deadlines import Deadlines
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync.support import PlantedTimers, ProviderDownError, TellingStore, fails, in_thread, works
+from tests.unit.breaker.sync.support import (
+    PlantedTimers,
+    ProviderDownError,
+    TellingStore,
+    fails,
+    in_thread,
+    is_signalled,
+    works,
+)
 
 NAME = "stripe"
 RATE = BreakerConfig(policy=FailureRate(minimum_calls=2, slow_call_seconds=1, slow_rate_threshold=0.5))
@@ -360,3 +369,36 @@ def test_the_word_for_a_late_call_is_not_asked_for(store: TellingStore) -> None:
     view = store.snapshot("stripe")
     assert view is not None
     assert (view.last_error, asked) == ("CallTimeoutError", [])
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store was about to take a step.
+@pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_interrupted_call_is_not_counted_as_late(consistency: Consistency, *, is_first: bool) -> None:
+    """Whenever Ctrl-C comes, nobody watches a call that has ended or was not made, and it counts as nothing."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store, BreakerConfig(call_timeout_seconds=4, consistency=consistency))
+        if not is_first:
+            breaker.call(works)
+        interrupted = is_signalled(lambda: breaker.call(works), moment)  # noqa: B023 - called at once
+        breaker.call(works)
+        store.planted.advance(5)
+        assert Outcome.FAILURE not in {report.outcome for report in store.reports}, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 5
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store was about to take a step.
+def test_a_block_that_was_not_entered_is_not_counted_as_late() -> None:
+    """Whenever Ctrl-C comes, nobody leaves it, and it counts as nothing."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker("stripe", store, BreakerConfig(call_timeout_seconds=4))
+        if not is_signalled(breaker.__enter__, moment):
+            break
+        breaker.call(works)
+        store.planted.advance(5)
+        assert Outcome.FAILURE not in {report.outcome for report in store.reports}, f"after moment {moment}"
+    assert moment > 50

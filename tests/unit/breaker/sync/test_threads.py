@@ -21,11 +21,12 @@ from breaker import (
     State,
 )
 from breaker.sync import CircuitBreaker, MemoryStore
+from breaker.sync._threads import Worker
 from breaker.sync._timers import Timers
 from breaker.sync._turn import Turn
 from tests.support.processes import wait_until
 from tests.support.stores import ManualClock
-from tests.unit.breaker.sync.support import ProviderDownError, TellingStore, fails, in_thread, works
+from tests.unit.breaker.sync.support import ProviderDownError, SignalledError, TellingStore, fails, in_thread, works
 
 
 def test_timers_run_what_is_due_in_its_order_and_survive_it(
@@ -92,6 +93,43 @@ def test_timers_start_once_and_whoever_comes_second_does_not_wait() -> None:
     timers.after(60, lambda: None)
     assert sum(thread.name == "this-test" for thread in threading.enumerate()) == 1
     timers.close()
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_an_interrupted_start_leaves_one_thread_and_not_two(monkeypatch: pytest.MonkeyPatch, *, is_late: bool) -> None:
+    """Whoever needs it next finds it, or starts another; then one of them ends at once."""
+    begin, interrupted = threading.Thread.start, list[threading.Thread]()
+    running, go_on = list[threading.Thread](), threading.Event()
+
+    def run() -> None:
+        """Run until the test has looked."""
+        running.append(threading.current_thread())
+        go_on.wait(20)
+
+    def interrupt(thread: threading.Thread) -> None:
+        """Have the user press Ctrl-C while it starts."""
+        interrupted.append(thread)
+        if not is_late:
+            begin(thread)
+        raise SignalledError
+
+    worker = Worker(run, "this-test")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(SignalledError):
+            worker.ensure()
+    worker.ensure()
+    wait_until(lambda: bool(running), "it runs")
+    if is_late:
+        begin(interrupted[0])
+    for thread in threading.enumerate():
+        if thread.name == "this-test" and thread not in running:
+            thread.join(20)
+    assert len(running) == 1
+    assert worker.is_alive()
+    go_on.set()
+    worker.join()
+    assert not worker.is_alive()
 
 
 def test_a_process_that_can_start_no_thread_makes_its_calls_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
