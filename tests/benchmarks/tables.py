@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.benchmarks.fleet import CIRCUITS, IDLE_REPLICAS, REPLICAS
+from tests.benchmarks.ours import MIRRORED, STRICT
 from tests.benchmarks.peers import YARDSTICK
 from tests.benchmarks.results import Results, percentile
 from tests.benchmarks.subjects import Room, Subject
@@ -37,7 +38,7 @@ class Table:
 
 def tables(results: Results) -> list[Table]:
     """Make all of them."""
-    return [_goals(results), _calls(results), _fleet(results)]
+    return [_goals(results), _calls(results), _against_each(results), _fleet(results)]
 
 
 def in_order(subjects: list[Subject]) -> list[Subject]:
@@ -49,7 +50,9 @@ def number(value: float) -> str:
     """Write a number with as many digits as mean something."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _goals(results: Results) -> Table:
@@ -89,6 +92,22 @@ def _calls(results: Results) -> Table:
         else:
             cells += ["", "", ""]
         table.add(one.name, one.room, *cells, marked=one.ours)
+    return table
+
+
+def _against_each(results: Results) -> Table:
+    table = Table(
+        "Calls of this library as multiples of each other one's",
+        ("", WHERE, "mirrored, closed", "mirrored, refused", "strict, closed", "strict, refused"),
+    )
+    mirrored, strict = results.subject(MIRRORED), results.subject(STRICT)
+    for one in in_order([subject for subject in results.subjects if not subject.ours]):
+        refused = [
+            number(ours.refused.ratio_to(one.refused)) if ours.refused and one.refused else ""
+            for ours in (mirrored, strict)
+        ]
+        closed = [number(ours.closed.ratio_to(one.closed)) for ours in (mirrored, strict)]
+        table.add(one.name, one.room, closed[0], refused[0], closed[1], refused[1])
     return table
 
 

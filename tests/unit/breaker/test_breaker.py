@@ -656,3 +656,19 @@ def test_a_coroutine_that_is_closed_after_its_event_loop_reports_nothing(
     view = asyncio.run(store.snapshot("c"))
     assert view is not None
     assert (view.state, view.probes_out) == (State.HALF_OPEN, 1)
+
+
+async def test_no_classifier_is_asked_about_a_permit_that_is_settled(store: MemoryStore) -> None:
+    """What it would say could change nothing, and asking may cost something or fail."""
+    asked: list[object] = []
+
+    def classify(end: object) -> Outcome:
+        asked.append(end)
+        return Outcome.FAILURE
+
+    breaker = CircuitBreaker("c", store, classify_error=classify, classify_result=classify)
+    permit = await breaker.admit()
+    await permit.settle(Outcome.SUCCESS)
+    await permit.returned("charged")
+    await permit.raised(ProviderDownError())
+    assert asked == []
