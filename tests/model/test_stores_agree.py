@@ -297,7 +297,7 @@ def test_memory_fakeredis_and_a_real_server_answer_alike(valkey_url: str) -> Non
 @pytest.mark.timeout(120)
 def test_memory_and_a_real_server_answer_alike(server_url: str) -> None:
     """The same commands at the same times get the same answers from the Python machine and from each real server."""
-    _run(("memory", "real"), server_url, examples=100)
+    _run(("memory", "real"), server_url, examples=60)
 
 
 # They show after hundreds of examples, so that finding them here takes long; `tests/interleavings` finds them at once.

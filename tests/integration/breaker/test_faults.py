@@ -270,7 +270,7 @@ async def test_a_store_whose_parts_answer_slowly_holds_up_no_sign_of_life(
     start: Start, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finding out whether it is back goes on beside the heartbeat, and beside the beginning of a subscription."""
-    replica = start("api-1", heartbeat_seconds=0.02)
+    replica = start("api-1", heartbeat_seconds=0.02, timeout_seconds=0.5)
     monkeypatch.setattr(replica.store._feed, "_recover", asyncio.Event().wait)
     await replica.warm()
     cli.config_resetstat()
