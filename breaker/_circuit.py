@@ -362,6 +362,9 @@ class Circuit:
 
     def _hear(self, said: Said) -> None:
         known = self.known
+        if not self.local.has_begun:  # Nearly always, and in strict consistency this is on every call's path.
+            known.learn(said)
+            return
         before = known.generation, known.mode
         known.learn(said)
         if before != (known.generation, known.mode):

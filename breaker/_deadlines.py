@@ -114,23 +114,23 @@ class Deadlines:
         watch.is_set = False
 
 
-async def heeding_cancellation(awaitable: Awaitable[_T]) -> _T:
-    """Await something that may lose a cancellation, as drivers do; who cancelled it would wait for its end for ever.
+class HeedingCancellation:
+    """A block in which no cancellation is lost, as drivers lose some; who cancelled would wait for its end for ever.
 
     A write of redis-py that has a timeout does: it is an `asyncio.wait_for`, which before CPython 3.12 returns as if
     nothing had been when it is cancelled in the turn in which the write has ended.
 
     Raises:
-        CancelledError: The task was cancelled meanwhile, whatever came of that.
+        CancelledError: The task was cancelled in the block, whatever came of that.
     """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    try:
-        result = await awaitable
-    except Exception as error:
-        if task and task.cancelling() > before:
+
+    __slots__ = ("_before", "_task")
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = self._task.cancelling() if self._task else 0
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        is_over = error is None or isinstance(error, Exception)
+        if is_over and self._task and self._task.cancelling() > self._before:
             raise asyncio.CancelledError from error
-        raise
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result

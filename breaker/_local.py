@@ -40,6 +40,11 @@ class LocalLayer:
         self._record = None
 
     @property
+    def has_begun(self) -> bool:
+        """Whether anything was asked or counted here since the store answered."""
+        return self._record is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether what was counted here has opened the circuit, which has not closed since."""
         return self._record is not None and self._record.shown.state is not State.CLOSED

@@ -62,6 +62,7 @@ class RedisStore:
             raise ConfigError("heartbeat_seconds must be above 0")
         self._client = client
         self._owns_client = False
+        self._is_cluster = isinstance(client, RedisCluster)
         self._keys = _wire.KeySpace(prefix)
         self._timeout_seconds = timeout_seconds
         self._scripts = _wire.Scripts(script_path)
@@ -169,7 +170,7 @@ class RedisStore:
 
     def _part_of(self, name: str) -> str:
         """Name what a circuit is away with: the whole server, or in a Cluster, whose nodes fail alone, only itself."""
-        return name if isinstance(self._client, RedisCluster) else ""
+        return name if self._is_cluster else ""
 
     async def _run_registered(self, name: str, script: Script, arguments: _wire.Arguments) -> list[Any]:
         """Run a script that may create the record, whose reply ends with whether it did."""
@@ -202,25 +203,28 @@ class RedisStore:
         return await self._guard.run(lambda: self._evaluate(script, keys, arguments), self._part_of(name), reads=reads)
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:
-        async def evaluate() -> Any:
+        try:
             try:
                 return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
                 # The cache was flushed, or a replica that never saw the script was promoted.
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
-
-        return await self._heard(evaluate)
+        except ResponseError as error:
+            await self._explain(error)
+            raise
 
     async def _heard(self, command: Callable[[], Awaitable[Any]]) -> Any:
-        """Await a command, and tell what is wrong with one circuit's keys from what is wrong with the server."""
         try:
             return await command()
-        except ReadOnlyError:
+        except ResponseError as error:
+            await self._explain(error)
+            raise
+
+    async def _explain(self, error: ResponseError) -> None:
+        """Tell what is wrong with one circuit's keys, by a `ScriptError`, from what is wrong with the server."""
+        if isinstance(error, ReadOnlyError):
             # The primary has become a replica, and its connections have stayed. A new one may lead to its successor.
             await drop_idle_connections(self._client)
             self._feed.reconnect()
-            raise
-        except ResponseError as error:
-            if _wire.concerns_one_circuit(error):
-                raise ScriptError(str(error)) from error
-            raise
+        elif _wire.concerns_one_circuit(error):
+            raise ScriptError(str(error)) from error

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from breaker._deadlines import Deadlines, heeding_cancellation
+from breaker._deadlines import Deadlines, HeedingCancellation
 from breaker._errors import ScriptError, StoreUnavailableError
 
 _T = TypeVar("_T")
@@ -100,7 +100,8 @@ class StoreGuard:
             presence = self._presences[part] = Presence()
         presence.check(reads=reads)
         try:
-            reply = await heeding_cancellation(self._deadlines.bound(self._in_turn(command)))
+            with HeedingCancellation():
+                reply = await self._deadlines.bound(self._in_turn(command))
         except ScriptError:
             log_change(presence.note_answer(reads=reads))  # It is there, and what is wrong is one circuit.
             raise

@@ -14,7 +14,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from breaker._address import Address, Kind
-from breaker._deadlines import heeding_cancellation
+from breaker._deadlines import HeedingCancellation
 
 Client: TypeAlias = Redis | RedisCluster
 
@@ -104,9 +104,11 @@ class Subscriptions:
 
     async def open(self) -> AbstractConnection:
         """Open one, in a Cluster to another node than the last time if there is one."""
-        connection = await heeding_cancellation(self._make())
+        with HeedingCancellation():
+            connection = await self._make()
         try:
-            await heeding_cancellation(connection.connect())  # type: ignore[no-untyped-call]
+            with HeedingCancellation():
+                await connection.connect()  # type: ignore[no-untyped-call]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
