@@ -298,7 +298,8 @@ class Circuit:
             state=self.known.state,
             mode=self.known.mode,
             generation=self.known.generation,
-            degraded=degraded or bool(self._useless),
+            # A fresh copy that permits asks no questions, and so never hears that their answers are of use again.
+            degraded=degraded or bool(self._useless - ({"questions"} if self.permit else set())),
             isolated=self.isolation is not None and self.isolation.active,
             refused=self._account.refused,
             transitions=self._account.transitions,
@@ -365,10 +366,15 @@ class Circuit:
         if not self.local.has_begun:  # Nearly always, and in strict consistency this is on every call's path.
             known.learn(said)
             return
-        before = known.generation, known.mode
+        before = self._local_begins_from
         known.learn(said)
-        if before != (known.generation, known.mode):
+        if before != self._local_begins_from:
             self.local.drop()  # It began from what the store has taken back by this.
+
+    @property
+    def _local_begins_from(self) -> tuple[int, Mode, int, int]:
+        view = self.known.view or View()
+        return self.known.generation, self.known.mode, view.mode_until_ms, view.retry_at_ms
 
     def _lose_store(self) -> None:
         """Let the local layer decide from now on, although nobody may know yet that the copy grows old."""

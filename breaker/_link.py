@@ -155,6 +155,7 @@ class Link:
             task = asyncio.get_running_loop().create_task(sending)
         except RuntimeError:
             sending.close()
+            self._circuit.settling.resetting = False
             raise
         self._tasks.add(task)
         task.add_done_callback(self._sent)

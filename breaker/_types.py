@@ -105,7 +105,8 @@ class OpenFor:
         seconds: How long; above 0, and cut to ten years. `max_cooldown_seconds` is the most that is believed.
 
     Raises:
-        ValueError: That is no time; a classifier that raises it has its call counted as a failure.
+        ValueError: That is no time; a classifier that raises it has failed, and the call counts as it would without
+            one.
     """
 
     seconds: float

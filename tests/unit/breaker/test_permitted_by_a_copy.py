@@ -7,8 +7,8 @@ import contextlib
 import functools
 import logging
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from breaker import (
     FailureRate,
     MemoryStore,
     Mode,
+    OpenFor,
     Outcome,
     Override,
     Reason,
@@ -675,6 +676,85 @@ async def test_a_call_of_an_absence_that_ends_later_leaves_nothing_for_the_next(
     with pytest.raises(CallNotPermittedError) as refused:
         await breaker.call(works)
     assert refused.value.reason is Reason.FORCED_OPEN
+
+
+async def test_an_end_that_messages_moved_since_is_kept_when_the_store_is_away_again(store: TellingStore) -> None:
+    """Of an operator's mode, which keeps its name and the circuit's generation."""
+    breaker, seconds = await warm(store), 1000.0
+    breaker._circuit.known.clock = lambda: seconds
+    await store.control("c", Override(mode=Mode.FORCED_OPEN, reason="because", actor="anna", duration_ms=10_000))
+    await _is_refused_while_away(store, breaker)
+    await store.control("c", Override(mode=Mode.FORCED_OPEN, reason="for longer", actor="anna"))
+    seconds += 20
+    await _is_refused_while_away(store, breaker)
+
+
+async def test_a_cooldown_that_messages_told_since_is_kept_when_the_store_is_away_again(store: TellingStore) -> None:
+    """The answer to the report that tripped does not say how long it is, the message of it came after an absence."""
+    breaker, seconds = await warm(store, classify_error=lambda _: OpenFor(200)), 1000.0
+    breaker._circuit.known.clock = lambda: seconds
+    followers, store.followers = store.followers, []
+    with pytest.raises(ProviderDownError):
+        await breaker.call(fails)
+    await _is_refused_while_away(store, breaker)
+    store.followers = followers
+    await store.tell("c")
+    seconds += 40
+    await _is_refused_while_away(store, breaker)
+
+
+async def _is_refused_while_away(store: TellingStore, breaker: CircuitBreaker) -> None:
+    store.is_away = True
+    breaker._link._see(None)
+    with pytest.raises(CallNotPermittedError):
+        await breaker.call(works)
+    store.is_away = False
+
+
+def test_a_stream_that_is_closed_after_its_event_loop_keeps_no_success_from_being_told(store: TellingStore) -> None:
+    """Its own success ends a run of failures for nobody, so the next one has to."""
+
+    async def items() -> AsyncIterator[int]:
+        while True:
+            yield 1
+
+    async def begins() -> tuple[CircuitBreaker, AsyncGenerator[int, None]]:
+        breaker = await warm(store)
+        stream = cast("AsyncGenerator[int, None]", breaker(items)())
+        await anext(stream)
+        with pytest.raises(ProviderDownError):
+            await breaker.call(fails)
+        return breaker, stream
+
+    async def goes_on() -> None:
+        await breaker.call(works)
+        await breaker._link.drain()
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        breaker, stream = loop.run_until_complete(begins())
+    with pytest.raises(StopIteration):
+        stream.aclose().send(None)
+    asyncio.run(goes_on())
+    assert [report.outcome for report in store.reports] == [Outcome.FAILURE, Outcome.SUCCESS]
+
+
+async def test_a_store_that_is_of_use_again_shows_though_nothing_is_asked(store: TellingStore) -> None:
+    """A report was what found out, and its message brought a fresh copy: this replica does not guard itself."""
+    breaker = await warm(store)
+    permit, acquire = await breaker.admit(), store.acquire
+
+    async def nonsense(*_: Any, **__: Any) -> Any:
+        raise ScriptError("WRONGTYPE")
+
+    breaker._link._see(None)
+    store.acquire = nonsense  # type: ignore[method-assign]
+    await breaker.call(works)
+    assert breaker.status.degraded
+    store.acquire = acquire  # type: ignore[method-assign]
+    await permit.settle(Outcome.FAILURE)
+    await store.tell("c")
+    await breaker.call(works)
+    assert not breaker.status.degraded
 
 
 async def test_a_report_that_is_cancelled_before_it_begins_is_made_by_the_next_success(store: TellingStore) -> None:

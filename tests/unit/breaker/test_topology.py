@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from redis.asyncio import Redis, RedisCluster
 
 from breaker import ConfigError, RedisStore
 from breaker._address import Kind, parse
-from breaker._topology import close, connect, drop_idle_connections
+from breaker._topology import Subscriptions, close, connect, drop_idle_connections
 
 DOOR = [
     ("http://h", "begins with redis://"),
@@ -200,3 +202,30 @@ async def test_tasks_that_ask_the_sentinels_at_once_all_find_the_primary() -> No
     assert await sentinels.discover_master("primary") == ("127.0.0.1", 4)
     assert sentinels.sentinels[0] is last
     await close(client)
+
+
+async def test_a_subscription_that_is_cancelled_while_the_driver_connects_is_no_connection() -> None:
+    """Even where the driver loses the cancellation; whoever cancelled waits, and the socket is nobody's."""
+
+    class Losing:
+        is_open = False
+
+        async def connect(self) -> None:
+            self.is_open = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+        async def disconnect(self, *, nowait: bool) -> None:
+            assert nowait
+            self.is_open = False
+
+    client, connection = Redis(), Losing()
+    pool: Any = client.connection_pool
+    pool.make_connection = lambda: connection
+    opening = asyncio.create_task(Subscriptions(client).open())
+    while not connection.is_open:  # noqa: ASYNC110 - a few turns
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not connection.is_open
