@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 import operator
+import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -18,7 +19,7 @@ from breaker._events import Listener, Status
 from breaker._fork import in_every_child
 from breaker._judge import Judge, Verdict, class_name, every_exception_is_a_failure, every_result_is_a_success
 from breaker._types import Outcome, Permitted
-from breaker.sync._blocks import OpenBlocks
+from breaker.sync._blocks import Block, OpenBlocks
 from breaker.sync._deadlines import Deadlines
 from breaker.sync._link import Link
 from breaker.sync._permit import Permit
@@ -178,28 +179,39 @@ class CircuitBreaker:
         return functools.wraps(function)(stream if inspect.isgeneratorfunction(function) else self._guarded(function))
 
     def __enter__(self) -> None:
-        permit, calls, number = self.admit(), self._calls, -1
+        thread = threading.current_thread()
+        permit = self.admit()
+        block = -1, permit, thread
         try:
-            number = calls.begin(permit)
-            self._open_blocks.enter(number, permit)
-        except BaseException as error:
-            # Interrupted. Nobody leaves a block that was not entered.
-            calls.end(number)
-            permit.raised(error)
+            block = self._calls.begin(permit), permit, thread
+            self._open_blocks.enter(block)
+        except BaseException:
+            self._give_up(block)  # Nobody leaves a block that was not entered.
             raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        block = self._open_blocks.leave()
-        if block is None:
-            return
-        number, permit = block
-        self._calls.end(number)
-        if error is None:
-            permit.settle(Outcome.SUCCESS)
-        else:
-            permit.raised(error)
+        blocks, block = self._open_blocks, None
+        try:
+            with blocks.lock:
+                block = blocks.innermost()
+                if block is not None:
+                    blocks.take_out(block)
+            if block is None:
+                return
+            number, permit, _ = block
+            self._calls.end(number)
+            if error is None:
+                permit.settle(Outcome.SUCCESS)
+            else:
+                permit.raised(error)
+        except BaseException:
+            # Where it was not found yet it has not been taken out either.
+            block = block or blocks.innermost()
+            if block is not None:
+                self._give_up(block)
+            raise
 
     def admit(self) -> Permit:
         """Return leave to make one call, for the caller to settle; for calls that are not one function.
@@ -207,7 +219,12 @@ class CircuitBreaker:
         Raises:
             CallNotPermittedError: The circuit lets no call through now.
         """
-        return self._permit(self._link.admit())
+        call = self._link.admit()
+        try:
+            return self._permit(call)
+        except BaseException:
+            self._link.give_back(call)  # Interrupted. Nobody holds it.
+            raise
 
     def peek(self) -> CallNotPermittedError | None:
         """Tell whether a call would be refused now; one read, changes nothing.
@@ -270,6 +287,13 @@ class CircuitBreaker:
             permit.raised(error)
             raise
         return result
+
+    def _give_up(self, block: Block) -> None:
+        """End a block that was interrupted as it was entered or left: it is not watched, and counts as nothing."""
+        number, permit, _ = block
+        self._open_blocks.take_out(block)
+        self._calls.end(number)
+        permit.settle(Outcome.IGNORED)
 
     def _begin_stream(self) -> tuple[Permit, Deadlines[Permit | Permitted], Timers, float]:
         lease_seconds, wait_seconds = self._circuit.limits.lease_ms / 1000, self._config.call_timeout_seconds

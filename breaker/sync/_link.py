@@ -51,7 +51,6 @@ class Link:
 
     def settle(self, call: Call, verdict: Verdict, error: BaseException | str | None = None) -> None:
         """Settle a call, and wait until the store knows what it has to know before the caller goes on."""
-        report: Report | None = None
         try:
             word = self._judge.describe(error)
             report = self.turn.take(self._circuit.settle, call, verdict, word)
@@ -64,12 +63,14 @@ class Link:
                 # Waited for, so that the failure that trips has tripped the fleet before its caller is answered.
                 self._report(report)
         except BaseException:
-            # Interrupted, perhaps before anything was on its way. The next success ends the run, and a probe's place is
-            # free again: what says so is stale where it has arrived already.
+            # Interrupted, perhaps before anything was on its way. The next success ends the run.
             self._circuit.settling.resetting = False
-            if call.issuer is Issuer.STORE and call.permit.reporting is Reporting.ALL:
-                self._send_later(report or self._circuit.reports.of(call, Outcome.IGNORED))
             raise
+
+    def give_back(self, call: Call) -> None:
+        """Give a probe's place back, when its end was interrupted; stale where the store knows of that end already."""
+        if call.issuer is Issuer.STORE and call.permit.reporting is Reporting.ALL:
+            self._send_later(self._circuit.reports.of(call, Outcome.IGNORED))
 
     def mark_slow(self, call: Call) -> bool:
         """Count a call that still hangs as slow; True when that settled it."""

@@ -8,7 +8,7 @@ from typing import Any
 from breaker import _fork as fork
 from breaker._call import Call
 from breaker._judge import Judge, Verdict
-from breaker._types import State
+from breaker._types import Outcome, State
 from breaker.sync._deadlines import Deadlines
 from breaker.sync._link import Link
 
@@ -53,11 +53,17 @@ class Permit:
         """
         if self._process != fork.depth():
             return  # Another thread of the parent may have had its turn at the fork, so not even a lock is taken.
-        with self._link.turn.lock:
-            settled, self._settled = self._settled, True
-        if not settled:
-            self._slow.end(self._number)
-            self._link.settle(self._call, verdict, error)
+        settled = True
+        try:
+            with self._link.turn.lock:
+                settled, self._settled = self._settled, True
+            if not settled:
+                self._slow.end(self._number)
+                self._link.settle(self._call, verdict, error)
+        except BaseException:
+            if not settled:
+                self._link.give_back(self._call)  # Interrupted. Nobody else settles it now.
+            raise
 
     def returned(self, result: Any) -> None:
         """Say that the call returned; `classify_result` tells what that means."""
@@ -67,7 +73,11 @@ class Permit:
     def raised(self, error: BaseException) -> None:
         """Say that the call raised; `classify_error` tells what that means, and an interruption counts as nothing."""
         if not self._settled:
-            self.settle(self._judge.of_error(error), error)
+            verdict: Verdict = Outcome.IGNORED  # Where the classifier is interrupted.
+            try:
+                verdict = self._judge.of_error(error)
+            finally:
+                self.settle(verdict, error)
 
     def _mark_slow(self) -> None:
         self._link.turn.take(self._mark_unless_settled)

@@ -9,9 +9,12 @@ from itertools import count
 import pytest
 
 from breaker import (
+    BreakerConfig,
+    Consistency,
+    Outcome,
     State,
 )
-from breaker.sync import CircuitBreaker
+from breaker.sync import CircuitBreaker, Permit
 from breaker.sync._blocks import OpenBlocks
 from tests.support.processes import wait_until
 from tests.support.stores import ManualClock
@@ -77,19 +80,51 @@ def test_a_thread_leaves_its_own_blocks_first_and_then_those_of_ended_threads(st
     """A thread that still runs will leave its own block itself."""
     permit, blocks, go_on = CircuitBreaker(NAME, store).admit(), OpenBlocks(), threading.Event()
 
+    def enter(number: int) -> None:
+        """Enter a block."""
+        blocks.enter((number, permit, threading.current_thread()))
+
     def stay() -> None:
         """Enter a block, and stay."""
-        blocks.enter(2, permit)
+        enter(2)
         go_on.wait(20)
 
-    in_thread(lambda: blocks.enter(1, permit)).join(20)
+    in_thread(lambda: enter(1)).join(20)
     staying = in_thread(stay)
     wait_until(lambda: len(blocks._of_threads) == 2, "both are in")
-    blocks.enter(3, permit)
-    blocks.enter(4, permit)
-    assert [blocks.leave() for _ in range(5)] == [(4, permit), (3, permit), (1, permit), (2, permit), None]
+    enter(3)
+    enter(4)
+    for number in (4, 3, 1, 2):
+        block = blocks.innermost()
+        assert block is not None
+        assert block[0] == number
+        blocks.take_out(block)
+    assert blocks.innermost() is None
     go_on.set()
     staying.join(20)
+
+
+def test_a_block_that_was_not_entered_keeps_no_place(
+    store: TellingStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever Ctrl-C comes after it was admitted, the place of a probe is free again."""
+    for moment in count(1):
+        breaker, admitted = CircuitBreaker(f"{NAME}-{moment}", store, CONFIG), list[bool]()
+        half_open(breaker, store, clock)
+        permit = breaker.admit()
+
+        def admit(admitted: list[bool] = admitted, permit: Permit = permit) -> Permit:
+            """Admit it, before anything can come between."""
+            admitted.append(True)
+            return permit
+
+        monkeypatch.setattr(breaker, "admit", admit)
+        if not is_signalled(breaker.__enter__, moment):
+            break
+        view = store.snapshot(breaker.name)
+        assert view is not None
+        assert view.probes_out == 0 or not admitted, f"after moment {moment}"
+    assert moment > 5
 
 
 def test_leaving_a_block_that_nobody_entered_does_nothing(store: TellingStore) -> None:
@@ -142,3 +177,36 @@ def test_an_interrupted_block_does_not_stand_in_the_way_of_others() -> None:
         if not interrupted:
             break
     assert moment > 50
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store was about to take a step.
+def test_a_block_that_is_interrupted_as_it_is_entered_does_not_keep_the_one_around_it_open() -> None:
+    """Whenever Ctrl-C comes, that one is left: nothing is watched any more and becomes a late call."""
+    for moment in count(1):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker(NAME, store, CONFIG)
+        with breaker:
+            if not is_signalled(breaker.__enter__, moment):
+                break
+        assert not breaker._open_blocks._of_threads, f"after moment {moment}"
+        store.planted.advance(5)
+        assert Outcome.FAILURE not in {report.outcome for report in store.reports}, f"after moment {moment}"
+    assert moment > 15
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # The store was about to take a step.
+@pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
+def test_a_block_that_is_interrupted_as_it_is_left_is_not_counted_as_late(consistency: Consistency) -> None:
+    """Whenever Ctrl-C comes, it is no open block, and counts as nothing."""
+    # The first moment is the beginning of the function, before which nothing can be done.
+    for moment in count(2):
+        store = TellingStore(ManualClock())
+        breaker = CircuitBreaker(NAME, store, BreakerConfig(call_timeout_seconds=4, consistency=consistency))
+        breaker.__enter__()
+        interrupted = is_signalled(lambda: breaker.__exit__(None, None, None), moment)  # noqa: B023 - called at once
+        assert not breaker._open_blocks._of_threads, f"after moment {moment}"
+        store.planted.advance(5)
+        assert Outcome.FAILURE not in {report.outcome for report in store.reports}, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 10

@@ -257,7 +257,23 @@ def test_who_is_interrupted_while_reporting_has_it_reported_again(
     assert state_of(store) is State.HALF_OPEN
     store.planted.advance()
     assert state_of(store) is State.CLOSED
-    assert store.reports[-2] == store.reports[-1]
+    assert store.reports[-3] == store.reports[-2]
+    assert store.reports[-1].outcome is Outcome.IGNORED, "and its place would be given back, had that got lost as well"
+
+
+def test_a_settled_permit_asks_no_classifier(store: TellingStore) -> None:
+    """Neither about a result nor about an error that comes after."""
+    asked: list[object] = []
+
+    def classify(what: object) -> Outcome:
+        asked.append(what)
+        return Outcome.FAILURE
+
+    permit = CircuitBreaker(NAME, store, CONFIG, classify_result=classify, classify_error=classify).admit()
+    permit.settle(Outcome.SUCCESS)
+    permit.returned("charged")
+    permit.raised(ProviderDownError())
+    assert not asked
 
 
 def test_a_permit_is_settled_once(store: TellingStore) -> None:

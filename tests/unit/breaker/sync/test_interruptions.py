@@ -17,8 +17,7 @@ from breaker import (
     Outcome,
     State,
 )
-from breaker._call import Call
-from breaker.sync import CircuitBreaker
+from breaker.sync import CircuitBreaker, Permit
 from breaker.sync._guard import StoreGuard
 from tests.support.stores import ManualClock
 from tests.unit.breaker.sync.support import (
@@ -150,7 +149,7 @@ def test_who_is_interrupted_while_asking_keeps_no_place(consistency: Consistency
         config = BreakerConfig(policy=Consecutive(3), consistency=consistency)
         breaker = CircuitBreaker("stripe", store, config)
         half_open(breaker, store, clock)
-        if not is_signalled(breaker._link.ask, moment):
+        if not is_signalled(breaker.admit, moment):
             break
         store.planted.advance()
         view = store.snapshot("stripe")
@@ -160,22 +159,26 @@ def test_who_is_interrupted_while_asking_keeps_no_place(consistency: Consistency
 
 
 @pytest.mark.parametrize("consistency", [Consistency.MIRRORED, Consistency.STRICT])
-def test_an_interrupted_end_of_a_probe_keeps_no_place(consistency: Consistency) -> None:
-    """Whenever Ctrl-C comes while the circuit takes in how it ended, it is settled or given back at once."""
+@pytest.mark.parametrize("error", [None, ProviderDownError()])
+def test_an_interrupted_end_of_a_probe_keeps_no_place(consistency: Consistency, error: Exception | None) -> None:
+    """Whenever Ctrl-C comes, it is settled or given back, or its holder may still do that."""
     for moment in count(1):
         clock = ManualClock()
         store = TellingStore(clock)
         config = BreakerConfig(policy=Consecutive(3), consistency=consistency)
         breaker = CircuitBreaker("stripe", store, config)
         half_open(breaker, store, clock)
-        call = breaker._link.ask()
+        permit = breaker.admit()
 
-        def settle(breaker: CircuitBreaker = breaker, call: Call = call) -> None:
-            """Say that it works."""
-            breaker._link.settle(call, Outcome.SUCCESS)
+        def end(permit: Permit = permit) -> None:
+            """Say how it ended."""
+            if error is None:
+                permit.settle(Outcome.SUCCESS)
+            else:
+                permit.raised(error)
 
-        # The first two are the beginnings of the functions.
-        interrupted = is_signalled(settle, moment + 2)
+        interrupted = is_signalled(end, moment)
+        permit.settle(Outcome.IGNORED)  # As whoever holds it does at last, and a call of the breaker's own.
         store.planted.advance()
         view = store.snapshot("stripe")
         assert view is not None

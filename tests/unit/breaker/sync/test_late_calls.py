@@ -381,7 +381,9 @@ def test_an_interrupted_call_is_not_counted_as_late(consistency: Consistency, *,
         breaker = CircuitBreaker("stripe", store, BreakerConfig(call_timeout_seconds=4, consistency=consistency))
         if not is_first:
             breaker.call(works)
+            store.planted.advance(5)  # Or the timer that it set would do for the next one as well.
         interrupted = is_signalled(lambda: breaker.call(works), moment)  # noqa: B023 - called at once
+        assert not breaker._calls._running, f"after moment {moment}"
         breaker.call(works)
         store.planted.advance(5)
         assert Outcome.FAILURE not in {report.outcome for report in store.reports}, f"after moment {moment}"
@@ -398,6 +400,7 @@ def test_a_block_that_was_not_entered_is_not_counted_as_late() -> None:
         breaker = CircuitBreaker("stripe", store, BreakerConfig(call_timeout_seconds=4))
         if not is_signalled(breaker.__enter__, moment):
             break
+        assert not breaker._calls._running, f"after moment {moment}"
         breaker.call(works)
         store.planted.advance(5)
         assert Outcome.FAILURE not in {report.outcome for report in store.reports}, f"after moment {moment}"
