@@ -12,8 +12,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, Connection
 
+from breaker import RedisStore, View
 from breaker._redis_feed import RedisFeed
 from breaker._subscription import Subscription
+from tests.support.ports import free_port
+from tests.support.replica import until
 
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$7\r\nchannel\r\n$2\r\n{}\r\n"
 
@@ -138,3 +141,14 @@ async def test_what_is_sent_to_a_connection_that_has_just_ended_leaves_nothing_b
         writer.write(b"x")
         assert await reader.read() == b"x"
         writer.close()
+
+
+async def test_who_follows_twice_is_told_once() -> None:
+    """As a breaker does that has found the store back; nobody listens at this address, which everybody is told."""
+    seen: list[View | None] = []
+    store = RedisStore.from_url(f"redis://127.0.0.1:{free_port()}")
+    for _ in range(2):
+        store.follow("c", seen.append)
+    await until(lambda: bool(seen))
+    await store.aclose()
+    assert seen == [None]

@@ -210,3 +210,15 @@ def test_a_block_that_is_interrupted_as_it_is_left_is_not_counted_as_late(consis
         if not interrupted:
             break
     assert moment > 10
+
+
+def test_an_interruption_where_no_block_is_open_settles_nothing() -> None:
+    """Whenever Ctrl-C comes."""
+    store = TellingStore(ManualClock())
+    breaker = CircuitBreaker(NAME, store)
+    for moment in count(1):
+        interrupted = is_signalled(lambda: breaker.__exit__(None, None, None), moment)
+        assert store.reports == [], f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 3

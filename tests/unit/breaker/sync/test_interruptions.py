@@ -186,3 +186,21 @@ def test_an_interrupted_end_of_a_probe_keeps_no_place(consistency: Consistency, 
         if not interrupted:
             break
     assert moment > 30
+
+
+def test_an_interrupted_second_end_of_a_probe_tells_nothing() -> None:
+    """It is settled, perhaps by another thread whose report is still on its way: giving it back could overtake that."""
+    clock = ManualClock()
+    store = TellingStore(clock)
+    breaker = CircuitBreaker("stripe", store, BreakerConfig(policy=Consecutive(3)))
+    half_open(breaker, store, clock)
+    permit = breaker.admit()
+    permit.settle(Outcome.FAILURE)
+    reported = len(store.reports)
+    for moment in count(1):
+        interrupted = is_signalled(lambda: permit.settle(Outcome.SUCCESS), moment)
+        store.planted.advance()
+        assert len(store.reports) == reported, f"after moment {moment}"
+        if not interrupted:
+            break
+    assert moment > 3
