@@ -21,10 +21,6 @@ class OpenBlocks:
     def __init__(self) -> None:
         self._of_tasks: dict[asyncio.Task[Any] | None, list[_Block]] = {}
 
-    def __len__(self) -> int:
-        """How many are open."""
-        return sum(map(len, self._of_tasks.values()))
-
     def enter(self, permit: Permit, deadline: asyncio.Timeout) -> None:
         """Note that this task has entered a block."""
         self._of_tasks.setdefault(asyncio.current_task(), []).append((permit, deadline))

@@ -64,7 +64,7 @@ async def test_a_block_may_be_entered_in_a_task_that_was_made_for_it(store: Memo
     with pytest.raises(ProviderDownError):
         await call(ProviderDownError())
     assert await seen(store, "c") == (State.CLOSED, 1)
-    assert not breaker._open_blocks
+    assert not breaker._open_blocks._of_tasks
 
 
 async def test_a_block_of_a_task_that_has_ended_is_left_before_that_of_one_that_runs(store: MemoryStore) -> None:
@@ -79,7 +79,7 @@ async def test_a_block_of_a_task_that_has_ended_is_left_before_that_of_one_that_
     entered = asyncio.create_task(breaker.__aenter__())
     await entered
     running = asyncio.create_task(works_on())
-    await until(lambda: len(breaker._open_blocks) == 2)
+    await until(lambda: len(breaker._open_blocks._of_tasks) == 2)
     await breaker.__aexit__(ProviderDownError, ProviderDownError(), None)
     assert list(breaker._open_blocks._of_tasks) == [running]
     await breaker.__aexit__(None, None, None)
@@ -99,7 +99,7 @@ async def test_an_abandoned_generator_leaves_nothing_behind(store: MemoryStore) 
     for _ in range(3):
         async for _ in read(breaker, 3, fails=False):
             break
-    await until(lambda: not breaker._open_blocks)
+    await until(lambda: not breaker._open_blocks._of_tasks)
 
 
 async def test_a_block_that_takes_too_long_is_a_failure(store: MemoryStore) -> None:
