@@ -21,8 +21,9 @@ import redis.asyncio
 
 from breaker import CircuitBreaker, Consecutive, Consistency, Override, State
 from tests.benchmarks.ours import PATIENT, config
-from tests.benchmarks.replica import CIRCUIT, READY
+from tests.benchmarks.replica import CIRCUIT, READY, SAY_AFTER_SECONDS
 from tests.benchmarks.subjects import DependencyError, work
+from tests.benchmarks.timing import Pace
 from tests.benchmarks.watched import WatchedStore
 
 REPLICAS = 20
@@ -91,18 +92,21 @@ async def replicas(role: str, url: str, processes: int, count: int = 1) -> Async
 class Trips:
     """How long after the failing call, or the sending of a message, each replica saw it, milliseconds; sorted.
 
-    A virtual machine's processors are at times away, running somebody else's work, for longer than a trip takes to be
-    seen by all. The kernel counts that, and a trip in whose time it counted anything is disturbed.
+    A virtual machine's host can run somebody else's work for longer than a trip takes to be seen by all, or take the
+    caches away. A trip is disturbed if the kernel counted such a pause, or if the machine was slow before it, in the
+    midst of it or after it.
 
     Attributes:
         each: For every replica and trip that was not disturbed.
         last: For every trip that was not disturbed, the replica that saw it last.
         last_of_all: The same for every trip.
+        pace: Tells when the machine is slow.
     """
 
     each: list[float] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
     last_of_all: list[float] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def enough(self) -> bool:
@@ -162,12 +166,16 @@ async def _see(trips: Trips, watching: list[Replica], happen: Callable[[], Await
     hearing = asyncio.gather(*[replica.hear() for replica in watching])
     await asyncio.sleep(_BETWEEN_TRIPS_SECONDS)
     stolen_seconds = _stolen_seconds()
+    slow = [trips.pace.is_slow()]
     happened_ns = await happen()
+    # Before the first replica says anything, and nearly always after the last has seen it.
+    asyncio.get_running_loop().call_later(SAY_AFTER_SECONDS / 2, lambda: slow.append(trips.pace.is_slow()))
     seen = await hearing
+    slow.append(trips.pace.is_slow())
     if len({what for what, _ in seen}) != 1:
         raise RuntimeError("the replicas speak of different trips")
     delays = [(seen_ns - happened_ns) / 1e6 for _, seen_ns in seen]
-    disturbed = _stolen_seconds() > stolen_seconds
+    disturbed = any(slow) or _stolen_seconds() > stolen_seconds
     trips.add(delays, disturbed=disturbed)
     return not disturbed
 

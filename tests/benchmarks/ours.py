@@ -26,10 +26,11 @@ from breaker import (
     State,
     sync,
 )
-from tests.benchmarks.subjects import Room, Subject, blocking_work, subject, work
+from tests.benchmarks.subjects import DependencyError, Room, Subject, blocking_work, fail, subject, work
 from tests.benchmarks.timing import Series
 from tests.benchmarks.watched import WatchedStore, WatchedThreadStore, trip
 
+UNGUARDED = "no breaker"
 MIRRORED = "breaker, mirrored"
 HEARD = "breaker, mirrored, with a listener"
 RATE = "breaker, mirrored, FailureRate"
@@ -72,7 +73,7 @@ async def ours(url: str) -> AsyncIterator[list[Subject]]:
         heard, heard_open = await _pair("heard", store, Consistency.MIRRORED, listeners=[lambda _: None])
         threads, threads_open = await _thread_pair(url, mirrored.name, mirrored_open.name, stack)
         yield [
-            Subject("no breaker", Room.NONE, Series(work)),
+            Subject(UNGUARDED, Room.NONE, Series(work), Series(fail, DependencyError)),
             Subject(WAITS, Room.NONE, Series(_wait)),
             Subject(PING, Room.NONE, Series(bare.ping)),
             Subject(EVALSHA, Room.NONE, Series(_sent_again(bare, evalsha))),

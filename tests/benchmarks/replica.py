@@ -28,7 +28,7 @@ CIRCUIT = "fleet"
 READY = "ready"
 
 # The other replicas have seen the trip by then, and are not kept from it by this one's writing.
-_SAY_AFTER_SECONDS = 0.02
+SAY_AFTER_SECONDS = 0.02
 
 # How many circuits are first used at once: about as many commands as a store has out at a time.
 _AT_ONCE = 16
@@ -53,7 +53,7 @@ async def watch(url: str, _: int, over: Awaitable[object]) -> None:
             except CallNotPermittedError as refusal:
                 if refusal.generation != known:
                     known = refusal.generation
-                    loop.call_later(_SAY_AFTER_SECONDS, _say, [known, time.monotonic_ns()])
+                    loop.call_later(SAY_AFTER_SECONDS, _say, [known, time.monotonic_ns()])
             except StopIteration:
                 return
 
@@ -73,7 +73,7 @@ async def listen(url: str, _: int, over: Awaitable[object]) -> None:
                 if message["type"] == "subscribe":
                     _say(READY)
                 else:
-                    loop.call_later(_SAY_AFTER_SECONDS, _say, [int(message["data"]), time.monotonic_ns()])
+                    loop.call_later(SAY_AFTER_SECONDS, _say, [int(message["data"]), time.monotonic_ns()])
 
         hearing = asyncio.create_task(hear())
         await over

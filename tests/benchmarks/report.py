@@ -19,9 +19,11 @@ _PREAMBLE = """\
 Microseconds belong to it; read the ratios. Every row takes its turn in every round, and a ratio is the median of what
 the rounds gave, so it need not be that of the two medians beside it. Rows of this library, and goals that are not met,
 are bold. Breakers are used as their decorators, those without asyncio as ordinary functions; the bare EVALSHA is the
-very command that a strict call sends, over the driver as it comes. A trip or a message is undisturbed if the host of
-this virtual machine took no processor time away from it (what the kernel calls stolen) until all had seen it: such a
-pause is longer than a trip, and nothing that a breaker could mend. The rows below show both."""
+very command that a strict call sends, over the driver as it comes. What a refused call is for no breaker is one that
+raises an exception by itself. A trip or a message is undisturbed if, until all had seen it, the host of this virtual
+machine took no processor time away from it (what the kernel calls stolen), and a fixed piece of work took no more than
+twice its usual processor time before, in the midst of it and after (a neighbour can have the caches for longer than a
+trip takes): nothing that a breaker could mend. The rows below show both."""
 
 # Where another page shows the first table.
 _BEGINS, _ENDS = "<!-- make bench writes from here -->", "<!-- to here -->"

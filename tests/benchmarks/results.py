@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.benchmarks.fleet import REPLICAS, Many, Trips
-from tests.benchmarks.ours import EVALSHA, EVALSHA_UNBOUNDED, HEARD, MIRRORED, STRICT, WAITS, WAITS_MIRRORED
+from tests.benchmarks.ours import (
+    EVALSHA,
+    EVALSHA_UNBOUNDED,
+    HEARD,
+    MIRRORED,
+    STRICT,
+    UNGUARDED,
+    WAITS,
+    WAITS_MIRRORED,
+)
 from tests.benchmarks.peers import YARDSTICK
 from tests.benchmarks.silence import BOUND_SECONDS
 from tests.benchmarks.subjects import Subject
+from tests.benchmarks.timing import Series
 
 # How many mirrored calls are made in front of a server that lists every command.
 QUIET_CALLS = 10_000
@@ -72,10 +82,15 @@ class Results:
         """Compare two closed calls."""
         return self.subject(name).closed.ratio_to(self.subject(base).closed)
 
+    def refused(self, name: str) -> Series:
+        """Find the refused calls of a subject that refuses."""
+        refused = self.subject(name).refused
+        assert refused is not None
+        return refused
+
     def goals(self) -> list[Goal]:
         """Hold what was measured against what was promised."""
-        refused = self.subject(MIRRORED).refused
-        assert refused is not None
+        refused = self.refused(MIRRORED)
         return [
             Goal(f"closed, mirrored: ratio to {YARDSTICK}, closed", self.ratio(MIRRORED, YARDSTICK), 0.6),
             Goal(f"closed, mirrored: commands in {QUIET_CALLS:,} calls", self.closed_commands, 0),
@@ -93,7 +108,9 @@ class Results:
 
     def asides(self) -> list[tuple[str, float]]:
         """Numbers that no goal is set for, and that a reader will ask for."""
+        refused, raised = self.refused(MIRRORED), self.refused(UNGUARDED)
         return [
+            ("refused, mirrored: ratio to a call that raises by itself", refused.ratio_to(raised)),
             (f"closed, strict: ratio to {EVALSHA_UNBOUNDED}", self.ratio(STRICT, EVALSHA_UNBOUNDED)),
             ("closed, mirrored, with a listener: ratio to one without", self.ratio(HEARD, MIRRORED)),
             ("closed, mirrored, a call that waits once: ratio to no breaker", self.ratio(WAITS_MIRRORED, WAITS)),

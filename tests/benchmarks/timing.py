@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import random
 import statistics
 import time
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,12 @@ from typing import Any
 ROUNDS = 120
 _ROUND_SECONDS = 0.01
 _LEAST_CALLS = 20
+
+# As much as fits into a processor's own cache, since that is what a neighbour on the host takes away.
+_PACE_NUMBERS = 20_000
+_PACE_WARM_UP = 50
+# How many times the usual time is a disturbance; those that were seen made it three to thirteen times as long.
+_PACE_SLOW = 2
 
 
 class UnexpectedOutcomeError(Exception):
@@ -67,6 +75,32 @@ class Series:
         started = time.perf_counter()
         await self.run(calls)
         return time.perf_counter() - started
+
+
+class Pace:
+    """Tells whether the machine is as fast as it usually is, by what one and the same work takes.
+
+    A neighbour on the host can take the shared caches away for tens of milliseconds, in which everything here takes
+    several times as long; the kernel does not see that, and counts no stolen time. What is measured is processor time,
+    so that programs of this machine's own that wait for the same processor slow nothing.
+    """
+
+    def __init__(self) -> None:
+        # In no order, so that the processor cannot fetch them before they are asked for.
+        self._numbers = random.Random(0).sample(range(_PACE_NUMBERS), _PACE_NUMBERS)
+        self._usual_ns = sorted(self._work_ns() for _ in range(_PACE_WARM_UP))
+
+    def is_slow(self) -> bool:
+        """Do the work, and tell whether it took more than twice as long as it usually did so far."""
+        self._work_ns()  # whatever ran before has the caches, and that slows nobody down but itself
+        taken_ns = self._work_ns()
+        insort(self._usual_ns, taken_ns)
+        return taken_ns > _PACE_SLOW * self._usual_ns[len(self._usual_ns) // 2]
+
+    def _work_ns(self) -> int:
+        started_ns = time.thread_time_ns()
+        sum(self._numbers)
+        return time.thread_time_ns() - started_ns
 
 
 async def measure(series: Sequence[Series], progress: Callable[[], None]) -> None:
