@@ -6,6 +6,8 @@ BENCH := .cache/bench
 T ?= tests
 TEST_PROCESSES ?= 3
 .DEFAULT_GOAL := help
+# Where an environment forbids bytecode, as in many containers, each process of a run would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 
 ##@ Everyday

@@ -6,9 +6,9 @@ script however often it is asked for. A search path before the package's own let
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -27,8 +27,9 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
-def load_script(name: str, search_path: Sequence[Traversable] = ()) -> Script:
-    """Read one operation with its parts.
+@functools.cache
+def load_script(name: str, search_path: tuple[Traversable, ...] = ()) -> Script:
+    """Read one operation with its parts; once in a process, since every store asks for it.
 
     Args:
         name: The operation, such as `acquire`.
@@ -53,7 +54,7 @@ def load_script(name: str, search_path: Sequence[Traversable] = ()) -> Script:
     return Script(splice(_read(name, folders)))
 
 
-def _read(name: str, folders: Sequence[Traversable]) -> str:
+def _read(name: str, folders: list[Traversable]) -> str:
     for folder in folders:
         file = folder / f"{name}.lua"
         if file.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
 
 from breaker._config import check_name
@@ -80,13 +81,14 @@ class KeySpace:
 
 
 class Scripts:
-    """The four scripts, read once for a store."""
+    """The four scripts of a store."""
 
-    def __init__(self, search_path: Sequence[Any] = ()) -> None:
-        self.acquire: Script = load_script("acquire", search_path)
-        self.record: Script = load_script("record", search_path)
-        self.snapshot: Script = load_script("snapshot", search_path)
-        self.control: Script = load_script("control", search_path)
+    def __init__(self, search_path: Sequence[Traversable] = ()) -> None:
+        folders = tuple(search_path)
+        self.acquire: Script = load_script("acquire", folders)
+        self.record: Script = load_script("record", folders)
+        self.snapshot: Script = load_script("snapshot", folders)
+        self.control: Script = load_script("control", folders)
 
 
 def acquire_arguments(permit_id: str, limits: Limits, replica_id: str, *, may_probe: bool) -> Arguments:

@@ -12,9 +12,6 @@ from tests.support.postgres import run_sql
 from tests.support.processes import LocalRun
 from tests.support.system import System, intent_body
 
-# One system for all of these: a start for each worker would be the longest part of a run.
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 TABLES = ("payment_intents", "psp_operations", "idempotency_keys")
 
 

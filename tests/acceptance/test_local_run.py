@@ -13,9 +13,6 @@ import redis
 from tests.support.processes import LocalRun, data_directory, started, wait_until
 from tests.support.system import REPLICAS, System
 
-# One system for all of these: a start for each worker would be the longest part of a run.
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 
 def test_runs_leave_their_data_and_no_process() -> None:
     """After Ctrl-C nothing runs; a second run finds the data; even when that is killed, nothing survives."""

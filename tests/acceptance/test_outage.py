@@ -14,9 +14,6 @@ import pytest
 from tests.support.processes import wait_until
 from tests.support.system import CIRCUIT_KEY, REPLICAS, System, intent_body
 
-# One system for all of these: a start for each worker would be the longest part of a run.
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 THRESHOLD = 3
 CLOSED = {"state": "closed", "failures": "0", "reopens": "0", "mode": "auto"}
 

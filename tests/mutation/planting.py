@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import types
-from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from types import FunctionType, ModuleType
 from typing import Any
@@ -24,12 +23,13 @@ def plant(mutant: Mutant) -> None:
 def _plant_lua(mutant: Mutant) -> None:
     original, read = (ROOT / mutant.path).read_text(encoding="utf-8"), _scripts._read
 
-    def read_mutant(name: str, folders: Sequence[Traversable]) -> str:
+    def read_mutant(name: str, folders: list[Traversable]) -> str:
         text = read(name, folders)
         # The planted clock has the name of a part and is none of the library's.
         return mutant.source if name == mutant.module and text == original else text
 
     _scripts._read = read_mutant
+    _scripts.load_script.cache_clear()
 
 
 def _plant_python(mutant: Mutant) -> None:
