@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .cache/bench
 T ?= tests
-TEST_PROCESSES ?= 3
+# More than cores, since half of the time a test waits for something.
+TEST_PROCESSES ?= 4
 .DEFAULT_GOAL := help
 # Where an environment forbids bytecode, as in many containers, each process of a run would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
