@@ -13,7 +13,9 @@ from tests.conformance.replica import Replica
 
 _PATIENCE_SECONDS = 30.0
 
-_spawn = multiprocessing.get_context("spawn")
+# From a server that has imported everything already, which takes a process longer than most tests.
+_forkserver = multiprocessing.get_context("forkserver")
+_forkserver.set_forkserver_preload(["tests.conformance.replica"])
 
 
 async def readable(pipe: Connection[Any, Any]) -> None:
@@ -48,8 +50,8 @@ class Worker:
     """The other end: a replica in a process of its own."""
 
     def __init__(self) -> None:
-        self._pipe, theirs = _spawn.Pipe()
-        self._process = _spawn.Process(target=be_a_replica, args=(theirs,), daemon=True)
+        self._pipe, theirs = _forkserver.Pipe()
+        self._process = _forkserver.Process(target=be_a_replica, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
 
