@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from breaker import Consistency, Mode, Override
+from breaker import Consistency, FailureRate, Mode, Override
 from tests.conformance.fleet import KEY, Fleet
 from tests.conformance.replica import CHARGED, FAILURE, SUCCESS, ProviderDownError
 from tests.support.processes import wait_until
@@ -19,6 +19,7 @@ from tests.support.redis_servers import RedisServer, running
 from tests.support.redis_topologies import is_replicating
 
 _MAINTENANCE = Override(mode=Mode.FORCED_OPEN, reason="maintenance", actor="anna")
+_RESET = Override(mode=None, reason="everybody is here", actor="anna")
 _MONTH_SECONDS = 30 * 24 * 3600
 _STORE_TIMEOUT_SECONDS = 0.25
 # Less than to wait twice. A busy machine adds nothing: time is counted by turns of the event loop (`Replica.slowest`).
@@ -103,6 +104,21 @@ async def test_redis_absent_at_start_up_does_not_stop_the_application(
     await fleet.caught_up()
     await fleet.trip()
     assert (await third.refused()).reason == "open"
+
+
+# A strict replica follows nothing, and so knows of no other.
+@pytest.mark.parametrize("consistency", [Consistency.MIRRORED], indirect=True, ids=str)
+async def test_without_redis_each_of_three_replicas_trips_by_a_third_of_the_minimum_of_calls(
+    fleet_of_its_own: Fleet, own_server: RedisServer
+) -> None:
+    """A local breaker that waited for the whole fleet's calls would send all of them to a dependency that is down."""
+    own_server.start()
+    fleet = fleet_of_its_own
+    first, *_ = await fleet.start(config=fleet.config(policy=FailureRate(threshold=0.5, minimum_calls=9)))
+    await first.ask("control", override=_RESET)  # What is told of this says how many follow the circuit by now.
+    await fleet.caught_up()
+    own_server.kill()
+    assert await fleet.each(lambda member: member.run(FAILURE, 4)) == [{"ProviderDownError": 3, "open": 1}] * 3
 
 
 async def test_a_paused_redis_delays_no_call_by_more_than_the_store_timeout(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from breaker import BreakerConfig, Mode, OnStoreError, Outcome, Reason, State, View
+from breaker import BreakerConfig, FailureRate, Mode, OnStoreError, Outcome, Reason, State, View
 from breaker._known import Known
 from breaker._local import LocalLayer
 from breaker._types import Permitted, Recorded, Refused, Report, Reporting
@@ -36,7 +36,8 @@ def fail(local: LocalLayer, permit_id: str) -> Recorded:
     """Make one call that fails."""
     permit = local.acquire(permit_id)
     assert isinstance(permit, Permitted)
-    return local.record(Report(permit_id=permit_id, generation=permit.generation, outcome=Outcome.FAILURE))
+    told = Report(permit_id=permit_id, generation=permit.generation, outcome=Outcome.FAILURE, calls=1, failures=1)
+    return local.record(told)
 
 
 def test_a_known_open_circuit_stays_refused_until_its_own_deadline(
@@ -90,6 +91,38 @@ def test_it_trips_by_the_same_policy(known: Known, local: LocalLayer) -> None:
     fail(local, "p1")
     fail(local, "p2")
     assert fail(local, "p3").state is State.OPEN
+
+
+@pytest.mark.parametrize(("replicas", "minimum"), [(0, 10), (1, 10), (4, 3)])
+def test_alone_a_replica_wants_its_share_of_the_minimum_of_calls(known: Known, replicas: int, minimum: int) -> None:
+    """Of ten calls of the fleet one of four replicas sees three at most; who knows of no other wants all ten."""
+    local = LocalLayer(replace(CONFIG, policy=FailureRate(minimum_calls=10)), known)
+    known.learn(View(generation=9, replicas=replicas))
+    states = [fail(local, f"p{number}").state for number in range(minimum)]
+    assert states == [State.CLOSED] * (minimum - 1) + [State.OPEN]
+
+
+def test_an_operators_settings_are_kept(known: Known, local: LocalLayer) -> None:
+    """Thresholds that were changed live are in force while nobody can be asked about them."""
+    known.learn(View(generation=9, settings="consecutive=2 cooldown_ms=7000"))
+    assert [fail(local, f"p{number}").state for number in range(2)] == [State.CLOSED, State.OPEN]
+    refused = local.refusal()
+    assert refused is not None
+    assert refused.retry_after_ms == 7_000
+
+
+def test_alone_a_replica_needs_no_other_to_trip_and_holds_nobody_back_once_closed(
+    known: Known, clock: ManualClock
+) -> None:
+    """A quorum and a ramp are the fleet's: one replica never reaches the one, and sees too few calls for the other."""
+    local = LocalLayer(replace(CONFIG, minimum_reporters=2, ramp_seconds=60), known)
+    known.learn(CLOSED)
+    assert [fail(local, f"p{number}").state for number in range(3)][-1] is State.OPEN
+    clock.advance(30)
+    probe = local.acquire("probe")
+    told = Report(permit_id="probe", generation=probe.generation, outcome=Outcome.SUCCESS)
+    assert local.record(told).state is State.CLOSED
+    assert all(isinstance(local.acquire(f"later-{number}"), Permitted) for number in range(50))
 
 
 def test_the_stores_permits_settle_nothing_here(known: Known, local: LocalLayer) -> None:
