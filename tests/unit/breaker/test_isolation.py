@@ -142,12 +142,17 @@ async def test_a_report_that_trips_the_fleet_isolates_nobody(store: TellingStore
 
 
 async def test_a_lost_report_isolates_nobody(store: TellingStore) -> None:
-    """While the store is away the local layer guards, and nobody knows who is alone."""
+    """While the store is away the local layer guards, and nobody knows who is alone; all begin anew after it."""
     sick = replica(store, "sick")
     await fail(sick, 2)
     store.is_away = True
     await fail(sick, 1)
     assert not sick.status.isolated
+    store.is_away = False
+    await fail(sick, 2)
+    assert not sick.status.isolated
+    await fail(sick, 1)
+    assert sick.status.isolated
 
 
 async def test_without_the_store_a_healthy_replica_goes_on(store: TellingStore) -> None:

@@ -661,6 +661,18 @@ async def test_what_messages_told_since_is_honoured_when_the_store_is_away_again
     assert refused.value.reason is Reason.OPEN
 
 
+async def test_what_failed_in_one_absence_counts_in_no_other(store: TellingStore) -> None:
+    """In between the store has answered and the shared record was in force: failures of two absences are no run."""
+    breaker = await warm(store)
+    for _ in range(3):
+        store.is_away = True
+        breaker._link._see(None)
+        with pytest.raises(ProviderDownError):
+            await breaker.call(fails)
+        store.is_away = False
+        assert await breaker.call(works) == "charged"
+
+
 async def test_a_call_of_an_absence_that_ends_later_leaves_nothing_for_the_next(store: TellingStore) -> None:
     """It is settled when the store has answered again; what the store tells after that counts in the next absence."""
     breaker = await warm(store)
