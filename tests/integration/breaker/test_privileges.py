@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from breaker import BreakerConfig, Consecutive, Mode, Outcome, Override, RedisStore, StoreUnavailableError
+from breaker import BreakerConfig, Consecutive, Mode, Outcome, Override, RedisStore, StoreUnavailableError, sync
 from breaker._scripts import load_script
 from breaker._types import Report
 from tests.support.redis_servers import KINDS, RedisServer, running
 from tests.support.redis_topologies import cluster, watched
-from tests.support.replica import replicas, until, works
+from tests.support.replica import ProviderDownError, replicas, until, works
 
 _DOCS = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
 SERVER, CLUSTER, SENTINEL = re.findall(r"^ACL SETUSER (breaker .*)$", _DOCS, re.MULTILINE)
@@ -86,6 +87,34 @@ async def test_the_user_can_do_everything_and_nothing_is_granted_that_is_not_use
         with server.client() as client:
             run = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
         assert granted(SERVER) <= run | IN_SCRIPTS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_user_can_do_everything_in_threads(kind: str) -> None:
+    """Their driver sends nothing that the same line does not grant."""
+
+    def fails() -> None:
+        raise ProviderDownError
+
+    with running(kind) as server:
+        allow(server, SERVER)
+        url = f"redis://breaker:SECRET@{server.address}"
+        with closing(sync.RedisStore.from_url(url, timeout_seconds=5, heartbeat_seconds=0.02)) as store:
+            breaker = sync.CircuitBreaker("c", store)
+            assert breaker.call(lambda: "charged") == "charged"
+            await until(lambda: breaker._circuit.permit is not None)
+            for _ in range(3):
+                with pytest.raises(ProviderDownError):
+                    breaker.call(fails)
+            await until(lambda: breaker._circuit.mirror.refusing_seconds() > 0)
+            store.control("c", Override(mode=None, reason="done", actor="anna"))
+            await until(lambda: breaker._circuit.permit is not None)
+            assert store.snapshot("c") is not None
+            assert store.events("c")
+            assert store.names() == ["c"]
+            with server.client() as client:
+                await until(lambda: client.info("commandstats").get("cmdstat_ping", {}).get("calls", 0) >= 3)
+        assert denied(server) == []
 
 
 async def test_the_user_with_a_database_and_a_name() -> None:

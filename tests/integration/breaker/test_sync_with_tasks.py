@@ -1,4 +1,4 @@
-"""Threads and tasks on one circuit of a real server."""
+"""Threads and tasks on one circuit of a real server of each kind."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ Start = Callable[[str], Replica]
 
 
 @pytest_asyncio.fixture
-async def start(redis_url: str) -> AsyncIterator[Start]:
+async def start(empty_server_url: str) -> AsyncIterator[Start]:
     """Start a replica of tasks that is closed at the end."""
     async with replicas() as starting:
-        yield lambda name: starting(redis_url, name, CONFIG)
+        yield lambda name: starting(empty_server_url, name, CONFIG)
 
 
 @pytest.fixture
-def threaded(redis_url: str) -> Iterator[CircuitBreaker]:
+def threaded(empty_server_url: str) -> Iterator[CircuitBreaker]:
     """A replica of threads."""
-    with closing(RedisStore.from_url(redis_url, timeout_seconds=5)) as store:
+    with closing(RedisStore.from_url(empty_server_url, timeout_seconds=5)) as store:
         yield CircuitBreaker(NAME, store, CONFIG, replica_id="worker-1")
 
 
@@ -137,11 +137,11 @@ async def test_one_probe_among_eight_threads_and_three_replicas_of_tasks(
         thread.join(20)
 
 
-async def test_a_thread_that_hangs_gives_the_probes_place_up_for_a_task(redis_url: str, start: Start) -> None:
+async def test_a_thread_that_hangs_gives_the_probes_place_up_for_a_task(empty_server_url: str, start: Start) -> None:
     """While it still hangs the circuit opens again, and after the cooldown a task is the probe."""
     config = BreakerConfig(policy=Consecutive(3), cooldown_seconds=0.3, call_timeout_seconds=0.2, lease_seconds=60)
     tasks, go_on = start("api-1"), threading.Event()
-    with closing(RedisStore.from_url(redis_url, timeout_seconds=5)) as store:
+    with closing(RedisStore.from_url(empty_server_url, timeout_seconds=5)) as store:
         hanging = CircuitBreaker(NAME, store, config, replica_id="worker-1")
         await warm(hanging, tasks)
         await tasks.fail(3)

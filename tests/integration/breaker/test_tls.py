@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from breaker import BreakerConfig, Consistency
+from breaker import BreakerConfig, Consistency, sync
 from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 from tests.support.redis_servers import RedisServer, running
-from tests.support.replica import replicas, until, works
+from tests.support.replica import NAME, replicas, until, works
 
 STRICT = BreakerConfig(consistency=Consistency.STRICT)
 
@@ -58,6 +58,31 @@ async def test_commands_and_messages_go_through_tls(server: RedisServer, authori
         await second.warm()
         await first.fail(3)
         await until(lambda: second.refuses)
+
+
+async def test_threads_go_through_tls_as_well(server: RedisServer, authority: Authority) -> None:
+    """A trip by tasks reaches them, heartbeats keep their copy fresh, and no authority is an absent store."""
+    without = f"rediss://{server.address}"
+    url = f"{without}?ssl_ca_certs={authority.file}"
+    with (
+        closing(sync.RedisStore.from_url(url, timeout_seconds=5, heartbeat_seconds=0.02)) as store,
+        closing(sync.RedisStore.from_url(without, timeout_seconds=5)) as unknown,
+    ):
+        threads = sync.CircuitBreaker(NAME, store)
+        assert threads.call(lambda: "charged") == "charged"
+        await until(lambda: threads._circuit.permit is not None)
+        async with replicas() as start:
+            tasks = start(url, "api-1")
+            await tasks.warm()
+            await tasks.fail(3)
+            await until(lambda: threads._circuit.mirror.refusing_seconds() > 0)
+        with server.client(ssl=True, ssl_ca_certs=str(authority.file)) as client:
+            client.config_resetstat()
+            await until(lambda: client.info("commandstats").get("cmdstat_ping", {}).get("calls", 0) >= 3)
+        assert threads._circuit.mirror.refusing_seconds() > 0
+        assert not store.degraded
+        assert sync.CircuitBreaker(NAME, unknown, STRICT).call(lambda: "charged") == "charged"
+        assert unknown.degraded
 
 
 @pytest.mark.parametrize("wrong", ["authority", "host", "none", "no TLS"])
