@@ -55,6 +55,13 @@ def test_a_known_open_circuit_stays_refused_until_its_own_deadline(
     assert isinstance(local.acquire("p3"), Refused)
 
 
+def test_a_cooldown_that_is_known_to_be_over_is_not_waited_for_again(known: Known, local: LocalLayer) -> None:
+    """Who may not probe is told to wait for another's probe: without the store this replica makes it, and at once."""
+    known.learn(Refused(State.OPEN, 9, Mode.AUTO, Reason.PROBING, 5_000, "ReadTimeout"))
+    assert (known.probe_wait_seconds(), local.probe_wait_seconds()) == (0, 0)
+    assert isinstance(local.acquire("p1"), Permitted)
+
+
 def test_a_trip_that_this_replica_reported_is_known(known: Known, local: LocalLayer, clock: ManualClock) -> None:
     """The answer to the report that opened the circuit is knowledge as well."""
     known.learn(Recorded(applied=True, state=State.OPEN, generation=9, failures=3))
