@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
-from breaker._store_guard import StoreGuard
+from breaker import StoreUnavailableError
+from breaker._store_guard import Presence, StoreGuard
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -29,3 +31,27 @@ async def test_a_cancellation_that_the_driver_loses_cancels_all_the_same(answers
     with pytest.raises(asyncio.CancelledError):
         await task
     assert guard.away == []
+
+
+def test_a_store_that_is_away_is_tried_by_one_call_and_one_look_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the pages promise: before a second is over by nobody, after it by the first of many."""
+    presence, seconds = Presence(), 1000.0
+    monkeypatch.setattr("breaker._store_guard.time", SimpleNamespace(monotonic=lambda: seconds))
+
+    def tried(*, reads: bool) -> int:
+        """Count who is let through of five that ask at this moment."""
+        through = 0
+        for _ in range(5):
+            try:
+                presence.check(reads=reads)
+            except StoreUnavailableError:
+                continue
+            through += 1
+        return through
+
+    presence.note_absence(OSError())
+    for _ in range(2):
+        seconds += 0.9375
+        assert (tried(reads=False), tried(reads=True)) == (0, 0)
+        seconds += 0.0625
+        assert (tried(reads=False), tried(reads=True)) == (1, 1)
