@@ -94,6 +94,7 @@ class CircuitBreaker:
         self._deadlines = None if self._timeout_seconds is None else Deadlines(self._timeout_seconds, self._late)
         self._slow_call_seconds = None if isinstance(config.policy, Consecutive) else config.policy.slow_call_seconds
         self._open_blocks = OpenBlocks()
+        self._settling: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -129,10 +130,11 @@ class CircuitBreaker:
     def __call__(self, function: Callable[_P, Any]) -> Callable[_P, Any]:
         """Guard every call of a coroutine function, or every stream of an async generator function.
 
-        A stream is admitted when its first item is asked for and settled at its end; as the probe already at an item
-        after which the next one might come too late for its lease. `call_timeout_seconds` bounds the wait for each
-        item. A consumer that goes away before the first item gives the permit back; one that goes away later has seen
-        that the dependency answers, and what it throws into the stream is not the dependency's.
+        A stream is admitted when its first item is asked for and settled at its end; as the probe already once it has
+        given an item and the next one might come too late for its lease, also while its consumer is busy with that
+        item. `call_timeout_seconds` bounds the wait for each item. A consumer that goes away before the first item
+        gives the permit back; one that goes away later has seen that the dependency answers, and what it throws into
+        the stream is not the dependency's.
         """
         if inspect.isasyncgenfunction(function):
 
@@ -254,8 +256,7 @@ class CircuitBreaker:
                         item = await (resumed if self._deadlines is None else self._deadlines.bound(resumed))
                     except StopAsyncIteration:
                         break
-                    if permit.state is State.HALF_OPEN and self._may_lapse(asked_at):
-                        await permit.settle(Outcome.SUCCESS)
+                    lapsing = await self._settle_in_time(permit, asked_at) if permit.state is State.HALF_OPEN else None
                     begun, thrown = True, None
                     try:
                         sent = yield item
@@ -266,6 +267,9 @@ class CircuitBreaker:
                         resumed = stream.athrow(error)
                     else:
                         resumed = stream.asend(sent)
+                    finally:
+                        if lapsing is not None:
+                            lapsing.cancel()
         except GeneratorExit as left:
             await permit.settle(Outcome.SUCCESS if begun else Outcome.IGNORED, left)
             raise
@@ -274,11 +278,24 @@ class CircuitBreaker:
             raise
         await permit.settle(Outcome.SUCCESS)
 
-    def _may_lapse(self, asked_at: float) -> bool:
-        """Tell whether a probe's lease may lapse before the next item has to be there."""
+    async def _settle_in_time(self, permit: Permit, asked_at: float) -> asyncio.TimerHandle | None:
+        """Settle a probe that has given an item once its lease may lapse before the next one has to be there.
+
+        That may be while its consumer is busy with this item, for however long.
+        """
+        loop = asyncio.get_running_loop()
         lease_seconds = self._circuit.limits.lease_ms / 1000
         wait_seconds = lease_seconds / 2 if self._timeout_seconds is None else self._timeout_seconds
-        return asyncio.get_running_loop().time() - asked_at + wait_seconds > lease_seconds
+        rest_seconds = asked_at + lease_seconds - wait_seconds - loop.time()
+        if rest_seconds >= 0:
+            return loop.call_later(rest_seconds, self._settle_meanwhile, permit)
+        await permit.settle(Outcome.SUCCESS)
+        return None
+
+    def _settle_meanwhile(self, permit: Permit) -> None:
+        settling = asyncio.get_running_loop().create_task(permit.settle(Outcome.SUCCESS))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
 
     async def _raised(self, call: Call, error: BaseException) -> None:
         await self._link.settle(call, self._verdict_of(error), error)

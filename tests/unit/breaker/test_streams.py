@@ -256,3 +256,33 @@ async def test_a_probe_that_streams_for_longer_than_its_lease_closes_the_circuit
         monkeypatch.setattr(loop, "time", lambda passed=passed: really() + passed)
         clock.advance(3.1)
     assert states == [State.HALF_OPEN, State.CLOSED, State.CLOSED]
+
+
+async def test_a_probe_whose_consumer_is_busy_closes_the_circuit_before_its_lease_may_lapse(
+    store: MemoryStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise consumers that take longer for an item than a lease lasts would keep a healthy circuit half-open."""
+    breaker = breaker_on(store)
+    await half_open(breaker, clock)
+    stream = breaker(numbers)()
+    assert await anext(stream) == 0
+    assert await state(store) == (State.HALF_OPEN, 1)
+    loop = asyncio.get_running_loop()
+    really = loop.time
+    monkeypatch.setattr(loop, "time", lambda: really() + 1.1)
+    while (await state(store))[0] is State.HALF_OPEN:  # noqa: ASYNC110 - a timer goes off
+        await asyncio.sleep(0.001)
+    assert await state(store) == (State.CLOSED, 0)
+    assert [item async for item in stream] == [1, 2]
+
+
+async def test_a_probe_that_breaks_off_while_its_lease_lasts_has_failed(store: MemoryStore, clock: ManualClock) -> None:
+    """One item is no success yet where its consumer comes back for the next one in time."""
+    breaker = breaker_on(store)
+    await half_open(breaker, clock)
+    stream = breaker(breaks_off)()
+    await anext(stream)
+    await asyncio.sleep(0)
+    with pytest.raises(ProviderDownError):
+        await anext(stream)
+    assert await state(store) == (State.OPEN, 0)
