@@ -19,7 +19,12 @@ _MOST_CHARACTERS = 200
 
 
 def every_exception_is_a_failure(error: Exception) -> Verdict:
-    """Count every exception, except what another breaker refused: that was not called, so it says nothing."""
+    """Count every exception, except what another breaker refused: that was not called, so it says nothing.
+
+    Calls that were made at once in a task group are refused as a group.
+    """
+    if isinstance(error, ExceptionGroup):
+        return Outcome.FAILURE if error.split(CallNotPermittedError)[1] else Outcome.IGNORED
     return Outcome.IGNORED if isinstance(error, CallNotPermittedError) else Outcome.FAILURE
 
 

@@ -45,6 +45,15 @@ def test_the_word_for_a_failure_can_always_be_kept(said: Any, word: str) -> None
     word.encode()
 
 
+def test_refusals_count_as_nothing_in_a_group_too() -> None:
+    """What a task group makes of them says nothing of what is guarded, unless something else has failed as well."""
+    refused = CallNotPermittedError("other", Refused(State.OPEN, 1, Mode.AUTO, Reason.OPEN, 1000, ""), 1.0)
+    group = ExceptionGroup("of a task group", [refused, ExceptionGroup("of one within", [refused])])
+    assert every_exception_is_a_failure(refused) is Outcome.IGNORED
+    assert every_exception_is_a_failure(group) is Outcome.IGNORED
+    assert every_exception_is_a_failure(ExceptionGroup("mixed", [group, ValueError()])) is Outcome.FAILURE
+
+
 def test_a_describer_that_fails_leaves_the_class_name() -> None:
     """The call's result is not lost to it."""
     assert _judge(lambda _: str(1 / 0)).describe(UnspeakableError()) == "UnspeakableError"
