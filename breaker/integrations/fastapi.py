@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from math import ceil
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, params
+from fastapi import APIRouter, FastAPI, WebSocket, params, status
 from fastapi.responses import JSONResponse
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocketState
 
 from breaker import CallNotPermittedError, CallTimeoutError, CircuitBreaker, Status, sync
 
@@ -33,6 +36,9 @@ def install(app: FastAPI) -> None:
     What is raised inside a `StreamingResponse` comes too late: the head of the answer has been sent, so Starlette
     raises `RuntimeError` and the client sees an answer that breaks off. Refuse before that: by `requires`, or by
     fetching the first item of a guarded stream before the response is built.
+
+    A WebSocket that has been accepted is closed instead: with the code 1013 (try again later) for a refusal, with 1011
+    for a timeout.
 
     Args:
         app: The application.
@@ -84,19 +90,32 @@ def _raise(refusal: CallNotPermittedError | None) -> None:
         raise refusal
 
 
-async def _on_refusal(_: Request, error: Exception) -> JSONResponse:
+async def _on_refusal(asked: HTTPConnection, error: Exception) -> Any:
     assert isinstance(error, CallNotPermittedError)  # noqa: S101 - registered for nothing else
     # Rounded up: a client that comes back a moment too early is refused again.
     seconds = max(1, ceil(error.retry_after_seconds))
+    if await _was_accepted(asked, status.WS_1013_TRY_AGAIN_LATER, f"try again in {seconds} s"):
+        return None
     detail = f"A service that this one depends on is not available. It was not called; try again in {seconds} s."
     return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": str(seconds)}, retry_after=seconds)
 
 
-async def _on_timeout(_: Request, __: Exception) -> JSONResponse:
+async def _on_timeout(asked: HTTPConnection, _: Exception) -> Any:
+    if await _was_accepted(asked, status.WS_1011_INTERNAL_ERROR):
+        return None
     return _problem(HTTPStatus.GATEWAY_TIMEOUT, "A service that this one depends on did not answer in time.")
 
 
-def _problem(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None, **members: int) -> JSONResponse:
+async def _was_accepted(asked: HTTPConnection, code: int, reason: str = "") -> bool:
+    """Close a WebSocket that speaks already, so that no answer of HTTP may follow; False where one may."""
+    if not isinstance(asked, WebSocket) or asked.application_state is WebSocketState.CONNECTING:
+        return False
+    if asked.application_state is WebSocketState.CONNECTED:
+        await asked.close(code, reason)
+    return True
+
+
+def _problem(code: HTTPStatus, detail: str, headers: dict[str, str] | None = None, **members: int) -> JSONResponse:
     # With the type "about:blank", the default, the title is to be that of the status.
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    body = {"type": "about:blank", "title": code.phrase, "status": code.value, "detail": detail, **members}
+    return JSONResponse(body, code, headers, media_type="application/problem+json")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 
 from breaker import BreakerConfig, CircuitBreaker, MemoryStore, Mode, Override, State, View, sync
@@ -229,3 +229,56 @@ async def test_an_operators_word_is_answered_like_an_outage(api: httpx.AsyncClie
     response = await api.post("/early")
     assert problem(response, 503)["retry_after"] == 31
     assert "maintenance" not in response.text
+
+
+async def said_to_a_websocket(warehouse: Warehouse, *, accept: bool, close: bool = False) -> list[dict[str, Any]]:
+    """Let a WebSocket's endpoint reserve in the warehouse; returns what is sent to the client."""
+    app = FastAPI()
+    install(app)
+    sent: list[dict[str, Any]] = []
+
+    @app.websocket("/orders")
+    async def orders(socket: WebSocket) -> None:
+        if accept:
+            await socket.accept()
+        if close:
+            await socket.close()
+        await warehouse.breaker.call(warehouse.reserve)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
+
+    scope = {"type": "websocket", "path": "/orders", "headers": [], "query_string": b"", "subprotocols": []}
+    await app(scope, receive, send)
+    return sent
+
+
+async def test_a_refused_call_closes_a_websocket_that_was_accepted(warehouse: Warehouse) -> None:
+    """By the code that means "try again later": no answer of HTTP may follow, and a server would raise at one."""
+    await warehouse.trip()
+    _, closed = await said_to_a_websocket(warehouse, accept=True)
+    assert closed == {"type": "websocket.close", "code": 1013, "reason": "try again in 31 s"}
+
+
+async def test_a_call_that_took_too_long_closes_a_websocket_that_was_accepted(warehouse: Warehouse) -> None:
+    """By the code that means an error of this side."""
+    warehouse.hangs = True
+    _, closed = await said_to_a_websocket(warehouse, accept=True)
+    assert (closed["type"], closed["code"]) == ("websocket.close", 1011)
+
+
+async def test_a_websocket_that_is_closed_hears_no_more(warehouse: Warehouse) -> None:
+    """What is refused afterwards has nobody to be told to."""
+    await warehouse.trip()
+    sent = await said_to_a_websocket(warehouse, accept=True, close=True)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+
+
+async def test_a_websocket_is_denied_before_it_is_accepted(warehouse: Warehouse) -> None:
+    """By the same answer as any other request."""
+    await warehouse.trip()
+    head, _ = await said_to_a_websocket(warehouse, accept=False)
+    assert (head["type"], head["status"]) == ("websocket.http.response.start", 503)
