@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from breaker._call import Call, Issuer
 from breaker._circuit import Circuit
+from breaker._config import Consistency
 from breaker._errors import CallNotPermittedError, ScriptError, StoreUnavailableError
 from breaker._judge import Judge, Verdict
 from breaker._prober import Prober
@@ -219,5 +220,6 @@ class Link:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
+            self._circuit.must_follow = self._circuit.config.consistency is Consistency.MIRRORED
             self._flush_timer = None
             self._tasks.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,8 +36,8 @@ class RedisStore:
     `StoreUnavailableError` when there is no answer in time; a breaker deals with that, an operator's program has to.
 
     Args:
-        client: An asyncio client, of a server or a Cluster, with short timeouts and no retries of its own; or use
-            `from_url`.
+        client: An asyncio client, of a server or a Cluster, with short timeouts and no retries of its own, for one
+            event loop; or use `from_url`.
         prefix: What every key begins with, with a colon at its end and no braces; the set of all names is the prefix
             with an `s` for its colon.
         timeout_seconds: The longest that a command may wait for Redis, connecting and queueing included; above 0.
@@ -60,27 +61,22 @@ class RedisStore:
             raise ConfigError("timeout_seconds must be above 0")
         if heartbeat_seconds <= 0:
             raise ConfigError("heartbeat_seconds must be above 0")
-        self._client = client
-        self._owns_client = False
+        # Makes a client, where it is this store's own.
+        self._connect: Callable[[], Client] | None = None
         self._is_cluster = isinstance(client, RedisCluster)
         self._keys = _wire.KeySpace(prefix)
         self._timeout_seconds = timeout_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._scripts = _wire.Scripts(script_path)
-        self._feed = RedisFeed(
-            client,
-            snapshot=self.snapshot,
-            recover=self._recover,
-            timeout_seconds=timeout_seconds,
-            heartbeat_seconds=heartbeat_seconds,
-        )
-        self._guard = StoreGuard(timeout_seconds, _MAX_CONNECTIONS)
         self._registered: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begin(client)
 
     @classmethod
     def from_url(
         cls, url: str, *, prefix: str = "breaker:", timeout_seconds: float = 0.25, heartbeat_seconds: float = 1.0
     ) -> Self:
-        """Make a store with a client of its own; connects when first used.
+        """Make a store with a client of its own; connects when first used, and anew in each event loop that follows.
 
         Args:
             url: `redis://`, `rediss://` or `unix://` for a server, `redis+sentinel://HOST:PORT,…/SERVICE` for a primary
@@ -93,9 +89,11 @@ class RedisStore:
             ConfigError: The URL cannot work; the message says what to do.
         """
         # The semaphore is the limit; a pool that raised before it would look like an absent Redis.
-        client = connect(parse(url), timeout_seconds=timeout_seconds, max_connections=2 * _MAX_CONNECTIONS)
-        store = cls(client, prefix=prefix, timeout_seconds=timeout_seconds, heartbeat_seconds=heartbeat_seconds)
-        store._owns_client = True
+        make = functools.partial(
+            connect, parse(url), timeout_seconds=timeout_seconds, max_connections=2 * _MAX_CONNECTIONS
+        )
+        store = cls(make(), prefix=prefix, timeout_seconds=timeout_seconds, heartbeat_seconds=heartbeat_seconds)
+        store._connect = make
         return store
 
     @property
@@ -141,6 +139,7 @@ class RedisStore:
 
         One connection serves every circuit, with one PING in a heartbeat; must be called in the store's event loop.
         """
+        self._enter_loop()
         self._feed.follow(self._keys.of(name).changes, name, see)
 
     async def names(self) -> list[str]:
@@ -150,9 +149,32 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """End the subscription, and close the client if `from_url` made it."""
+        self._enter_loop()
         await self._feed.aclose()
-        if self._owns_client:
+        if self._connect is not None:
             await close(self._client)
+
+    def _begin(self, client: Client) -> None:
+        self._client = client
+        self._feed = RedisFeed(
+            client,
+            snapshot=self.snapshot,
+            recover=self._recover,
+            timeout_seconds=self._timeout_seconds,
+            heartbeat_seconds=self._heartbeat_seconds,
+        )
+        self._guard = StoreGuard(self._timeout_seconds, _MAX_CONNECTIONS)
+
+    def _enter_loop(self) -> None:
+        """Begin anew after an event loop that has ended: the connections and what waited for them were of that one."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop.is_closed() and self._connect is not None:
+            self._loop = loop
+            self._begin(self._connect())
 
     async def _recover(self) -> None:
         """Find out whether Redis is back, where healthy circuits with fresh copies would never ask it anything."""
@@ -174,6 +196,7 @@ class RedisStore:
 
     async def _run_registered(self, name: str, script: Script, arguments: _wire.Arguments) -> list[Any]:
         """Run a script that may create the record, whose reply ends with whether it did."""
+        self._enter_loop()
         known, keys = name in self._registered, self._keys.of(name)
 
         async def register_and_evaluate() -> Any:
@@ -195,11 +218,13 @@ class RedisStore:
             await self._heard(lambda: self._client.sadd(self._keys.registry, name))
 
     async def _read(self, command: Callable[[], Awaitable[Any]], part: str = "") -> Any:
+        self._enter_loop()
         return await self._guard.run(lambda: self._heard(command), part, reads=True)
 
     async def _run(
         self, name: str, script: Script, keys: Sequence[str], arguments: _wire.Arguments, *, reads: bool = False
     ) -> list[Any]:
+        self._enter_loop()
         return await self._guard.run(lambda: self._evaluate(script, keys, arguments), self._part_of(name), reads=reads)
 
     async def _evaluate(self, script: Script, keys: Sequence[str], arguments: _wire.Arguments) -> Any:

@@ -251,6 +251,37 @@ asyncio.run(main())
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
+def test_a_store_outlives_its_event_loop(redis_url: str) -> None:
+    """A second `asyncio.run` shares the circuit like the first: it connects anew, and keeps its copy fresh again."""
+    program = f"""
+import asyncio
+from breaker import CircuitBreaker, RedisStore
+
+store = RedisStore.from_url({redis_url!r}, timeout_seconds=5)
+breaker = CircuitBreaker("c", store)
+
+async def works():
+    pass
+
+async def main():
+    await breaker.call(works)
+    assert not store.degraded
+    async with asyncio.timeout(5):
+        while breaker._circuit.permit is None:
+            await breaker.call(works)
+            await asyncio.sleep(0.01)
+
+async def end():
+    await breaker.aclose()
+    await store.aclose()
+
+asyncio.run(main())
+asyncio.run(main())
+asyncio.run(end())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
 async def test_a_store_that_is_back_is_noticed_though_nobody_asks_it(start: Start, cli: redis.Redis) -> None:
     """A healthy mirrored replica asks nothing, so its subscription finds out that a failed command was not the end."""
     replica = start("api-1", heartbeat_seconds=0.02, timeout_seconds=0.2)
@@ -288,6 +319,15 @@ async def test_a_client_of_the_users_own_is_left_open(redis_url: str) -> None:
     await RedisStore(client).aclose()
     assert await client.ping()
     await client.aclose()
+
+
+def test_a_client_of_the_users_own_is_kept_in_the_next_event_loop(redis_url: str) -> None:
+    """Who made the client knows best how another one is made."""
+    client = redis.asyncio.Redis.from_url(redis_url)
+    store = RedisStore(client)
+    asyncio.run(store.aclose())
+    asyncio.run(store.aclose())
+    assert store._client is client
 
 
 async def test_a_circuit_whose_creation_went_unheard_is_found_at_a_heartbeat(start: Start, cli: redis.Redis) -> None:
