@@ -60,7 +60,7 @@ class MemoryStore:
 
     async def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first."""
-        return list(reversed(self._record_of(name).events[-limit:]))
+        return list(reversed(self._record_of(name).events))[: max(0, limit)]
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:
         """Tell of nothing: the circuit itself is at hand, so a copy of it would save nothing."""

@@ -16,6 +16,7 @@ from breaker import _wire
 from breaker._address import parse
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
 from breaker._limits import Limits
+from breaker._record import MAX_EVENTS
 from breaker._redis_feed import RedisFeed
 from breaker._scripts import Script
 from breaker._store_guard import StoreGuard
@@ -132,6 +133,9 @@ class RedisStore:
     async def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
+        if limit < 1:
+            return []  # The driver refuses to ask for that, which would look like an absent Redis.
+        limit = min(limit, 10 * MAX_EVENTS)  # And the server what is no number to it; there are never as many.
         return _wire.logged(await self._read(lambda: self._client.xrevrange(events, count=limit), self._part_of(name)))
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:

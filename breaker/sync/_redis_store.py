@@ -15,6 +15,7 @@ from breaker._address import parse
 from breaker._errors import ConfigError, ScriptError, StoreUnavailableError
 from breaker._fork import in_every_child
 from breaker._limits import Limits
+from breaker._record import MAX_EVENTS
 from breaker._scripts import Script
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
 from breaker.sync._client import close, connect
@@ -151,6 +152,9 @@ class RedisStore:
     def events(self, name: str, limit: int = 100) -> list[LogEntry]:
         """List a circuit's newest events, newest first; one XREVRANGE."""
         events = self._keys.of(name).events
+        if limit < 1:
+            return []  # The driver refuses to ask for that, which would look like an absent Redis.
+        limit = min(limit, 10 * MAX_EVENTS)  # And the server what is no number to it; there are never as many.
         return _wire.logged(self._read(lambda: self._client.xrevrange(events, count=limit)))
 
     def follow(self, name: str, see: Callable[[View | None], None]) -> None:

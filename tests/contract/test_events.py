@@ -53,6 +53,15 @@ async def test_the_newest_come_first_and_no_more_than_were_asked_for(circuit: Ci
     assert len(await circuit.store.events(NAME, 4)) == 3
 
 
+async def test_any_limit_is_understood(circuit: Circuit) -> None:
+    """One that comes from an operator's client takes no store away, though no server can be asked for it."""
+    await circuit.fail(3)
+    assert await circuit.store.events(NAME, 0) == []
+    assert await circuit.store.events(NAME, -1) == []
+    assert len(await circuit.store.events(NAME, 10**20)) == 1
+    assert not circuit.store.degraded
+
+
 async def test_a_circuit_that_nobody_used_has_no_events(store: Store) -> None:
     """Asking for them is no error and creates nothing."""
     assert await store.events(NAME) == []

@@ -212,6 +212,7 @@ def test_what_the_store_reads_and_writes(store: RedisStore, cli: redis.Redis) ->
     assert view.mode is Mode.FORCED_OPEN
     assert cli.hget(KEY, "last_error") == "Broken"
     assert [entry.by for entry in store.events(NAME)] == ["anna"]
+    assert (store.events(NAME, 0), store.degraded) == ([], False)
     assert store.names() == [NAME]
     cli.flushall()
     store.acquire(NAME, "p2", LIMITS, "api-1")
