@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from breaker._permit import Permit
@@ -27,7 +28,9 @@ class OpenBlocks:
 
     def leave(self) -> _Block | None:
         """Take out the block that this task leaves; None when none is open."""
-        blocks, task = self._of_tasks, asyncio.current_task()
+        blocks, task = self._of_tasks, None
+        with contextlib.suppress(RuntimeError):  # Closed after its event loop, as by the collector of garbage.
+            task = asyncio.current_task()
         if task not in blocks:
             ended = (other for other in reversed(blocks) if other is None or other.done())
             task = next(ended, next(reversed(blocks), None))

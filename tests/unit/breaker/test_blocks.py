@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -109,3 +111,22 @@ async def test_a_block_that_takes_too_long_is_a_failure(store: MemoryStore) -> N
         async with breaker:
             await asyncio.Event().wait()
     assert await seen(store, "c") == (State.CLOSED, 1)
+
+
+def test_a_block_that_is_closed_after_its_event_loop_is_left_in_silence() -> None:
+    """The collector of garbage may do that; nothing complains, and nothing of the block is kept."""
+    breaker = CircuitBreaker("c", MemoryStore())
+
+    async def stays() -> None:
+        async with breaker:
+            await asyncio.Event().wait()
+
+    async def enter() -> Coroutine[Any, Any, None]:
+        staying = stays()
+        staying.send(None)
+        return staying
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        staying = loop.run_until_complete(enter())
+    staying.close()
+    assert not breaker._open_blocks._of_tasks
