@@ -7,6 +7,10 @@ import os
 import socket
 
 from breaker._fork import in_every_child
+from breaker._text import cleaned
+
+# Every replica gets it with each message, and a driver that cannot send it makes Redis look absent.
+_MOST_CHARACTERS = 200
 
 
 class Replica:
@@ -28,7 +32,7 @@ class Replica:
         in_every_child(self, Replica._begin)
 
     def _begin(self) -> None:
-        self.id = self._given_id or f"{socket.gethostname()}-{os.getpid()}"
+        self.id = cleaned(self._given_id or f"{socket.gethostname()}-{os.getpid()}", _MOST_CHARACTERS)
         # A random beginning keeps the permits of two processes apart, a counter those of one process.
         self._permit_ids = map(f"{os.urandom(6).hex()}-{{}}".format, itertools.count(1))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -41,3 +43,13 @@ def test_every_permit_has_an_id_of_its_own() -> None:
     replica._begin()  # What a forked child does.
     permit_ids += [replica.permit_id(), Replica("api-1").permit_id()]
     assert len(set(permit_ids)) == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [(UUID(int=1), str(UUID(int=1))), ("pod-\udcff", "pod-\\udcff"), ("x" * 10**6, "x" * 200)]
+)
+def test_any_name_can_be_sent(given: Any, name: str) -> None:
+    """A driver refuses what is no text, and the store would look absent at every call."""
+    replica = Replica(given)
+    assert replica.id == name
+    replica.id.encode()
