@@ -12,6 +12,7 @@ from breaker._call import Call
 from breaker._circuit import Circuit
 from breaker._errors import CallNotPermittedError
 from breaker._judge import Judge, Verdict
+from breaker._steps import NothingToAwaitError, returning_coroutines
 from breaker._types import Outcome, Reporting
 
 _log = logging.getLogger("breaker")
@@ -51,7 +52,7 @@ class Prober:
         self._circuit = circuit
         self._link = link
         self._judge = judge
-        self._probe = probe
+        self._probe = returning_coroutines(probe)
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         # What was waited for last: in which circumstances, and until when.
@@ -136,6 +137,8 @@ class Prober:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
+            if isinstance(error, NothingToAwaitError):  # As it will each time.
+                _log.warning("%s: the background probe finds nothing out: %s", self._circuit.name, error)
             _log.debug("%s: the background probe failed: %s", self._circuit.name, type(error).__name__)
             if deadline.expired() or not isinstance(error, Exception):
                 return Outcome.FAILURE, error  # A cancellation would be of something that the probe itself waited for.

@@ -71,6 +71,7 @@ class CircuitBreaker:
 
     Raises:
         ConfigError: The name cannot be one, or the store is one for tasks.
+        TypeError: The probe is a coroutine function, of which a call finds nothing out.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class CircuitBreaker:
     ) -> None:
         if not hasattr(store, "timers"):
             raise ConfigError("the store is for tasks: breaker.CircuitBreaker uses it; or make one of breaker.sync")
+        if probe is not None:
+            _refuse_what_is_for_tasks(probe)
         self._name = name
         self._store = store
         self._config = config or BreakerConfig()
@@ -161,10 +164,10 @@ class CircuitBreaker:
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Guard every call of a function, or every stream of a generator function.
 
-        A stream is admitted when its first item is asked for and settled at its end; as the probe already at an item
-        after which the next one might come too late for its lease. `call_timeout_seconds` bounds the wait for each
-        item. A consumer that goes away, or throws in what comes out again as it is, has seen that the dependency
-        answers.
+        A stream is admitted when its first item is asked for and settled at its end; as the probe already once it has
+        given an item and the next one might come too late for its lease, also while its consumer is busy with that
+        item. `call_timeout_seconds` bounds the wait for each item. A consumer that goes away, or throws in what comes
+        out again as it is, has seen that the dependency answers.
 
         Raises:
             TypeError: It is a coroutine function or an async generator function, which `breaker.CircuitBreaker` guards.

@@ -457,6 +457,22 @@ async def test_a_probe_that_fails_in_a_way_of_its_own_has_failed(store: TellingS
     await breaker.aclose()
 
 
+async def test_a_probe_that_gives_nothing_to_await_is_named_in_the_log(
+    store: TellingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would fail each time, and nobody would find out why the circuit never closes."""
+
+    def well() -> bool:
+        return True
+
+    config = BreakerConfig(policy=Consecutive(1), cooldown_seconds=COOLDOWN_SECONDS)
+    breaker = CircuitBreaker("c", store, config, probe=well)  # type: ignore[arg-type]
+    await trip(breaker)
+    await until(lambda: "c: the background probe finds nothing out" in caplog.text)
+    assert "well" in caplog.text
+    await breaker.aclose()
+
+
 async def test_what_the_store_refuses_is_not_asked_for_again_and_again(store: TellingStore) -> None:
     """Reports are of no use and have opened the circuit here; then an operator forces it open for everybody."""
 

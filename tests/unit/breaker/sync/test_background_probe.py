@@ -324,3 +324,13 @@ def test_a_store_that_ends_threads_does_not_end_the_probing(
     store.fails_with = None
     store.planted.advance(2)
     assert state_of(store) is State.CLOSED
+
+
+def test_a_probe_for_tasks_is_refused(store: TellingStore) -> None:
+    """Called by a thread it would find nothing out, and what it gives back would look like a success."""
+
+    async def ping() -> None:
+        """Answer."""
+
+    with pytest.raises(TypeError, match=r"breaker\.CircuitBreaker"):
+        probing(store, ping)

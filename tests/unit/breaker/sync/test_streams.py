@@ -194,3 +194,39 @@ def test_what_a_stream_raises_while_it_is_closed_comes_out(store: TellingStore) 
     assert next(opened) == 1
     with pytest.raises(ProviderDownError):
         opened.close()
+
+
+def test_a_probe_whose_consumer_is_busy_closes_the_circuit_before_its_lease_may_lapse(
+    store: TellingStore, clock: ManualClock
+) -> None:
+    """Otherwise consumers that take longer for an item than a lease lasts would keep a healthy circuit half-open."""
+    config = BreakerConfig(cooldown_seconds=30, call_timeout_seconds=4, lease_seconds=6)
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+    stream = breaker(numbers)(until=3)
+    assert next(stream) == 0
+    store.planted.advance(1.9)
+    assert state_of(store) is State.HALF_OPEN
+    store.planted.advance(0.2)
+    assert state_of(store) is State.CLOSED
+    assert list(stream) == [1, 2]
+
+
+def test_a_probe_that_is_waited_for_is_not_settled_by_the_item_before(store: TellingStore, clock: ManualClock) -> None:
+    """While the dependency has the next item to give, it alone says whether it is well."""
+    config = BreakerConfig(cooldown_seconds=30, call_timeout_seconds=4, lease_seconds=6)
+    breaker = CircuitBreaker(NAME, store, config)
+    half_open(breaker, store, clock)
+
+    @breaker
+    def breaks_off() -> Iterator[int]:
+        """Take a while for the second item, and then break off."""
+        yield 0
+        store.planted.advance(2.1)
+        fails()
+
+    stream = breaks_off()
+    next(stream)
+    with pytest.raises(ProviderDownError):
+        next(stream)
+    assert state_of(store) is State.OPEN
