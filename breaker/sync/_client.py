@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any
 
 from redis import Redis, Sentinel
@@ -50,6 +51,24 @@ def close(client: Redis) -> None:
     if isinstance(client.connection_pool, SentinelConnectionPool):
         for sentinel in client.connection_pool.sentinel_manager.sentinels:
             sentinel.close()
+
+
+def free(client: Redis) -> None:
+    """Free a client from what other threads of the parent did with it at the moment of the fork.
+
+    The driver itself makes new connections in a child, but to do so it takes locks that it goes on using there, and
+    whose holder may not exist in the child.
+    """
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            free(sentinel)
+    dispatchers = [getattr(holder, "_event_dispatcher", None) for holder in (client, pool)]
+    for owner in (pool, *dispatchers):
+        if owner is not None:
+            owner._lock = threading.RLock()  # noqa: SLF001 - the driver has no other name for it
+    pool._fork_lock = threading.RLock()  # noqa: SLF001
+    client.single_connection_lock = threading.RLock()
 
 
 class _Sentinels(Sentinel):

@@ -18,7 +18,7 @@ from breaker._limits import Limits
 from breaker._record import MAX_EVENTS
 from breaker._scripts import Script
 from breaker._types import Adjust, LogEntry, Override, Permitted, Recorded, Refused, Report, View
-from breaker.sync._client import close, connect
+from breaker.sync._client import close, connect, free
 from breaker.sync._guard import StoreGuard
 from breaker.sync._redis_feed import RedisFeed
 from breaker.sync._timers import Timers
@@ -79,7 +79,7 @@ class RedisStore:
         self._heartbeat_seconds = heartbeat_seconds
         self._scripts = _wire.Scripts(script_path)
         self._begin()
-        in_every_child(self, RedisStore._begin)
+        in_every_child(self, RedisStore._begin_in_child)
 
     @classmethod
     def from_url(
@@ -116,6 +116,10 @@ class RedisStore:
             heartbeat_seconds=self._heartbeat_seconds,
         )
         self._registered: set[str] = set()
+
+    def _begin_in_child(self) -> None:
+        free(self._client)
+        self._begin()
 
     @property
     def degraded(self) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -479,6 +482,38 @@ def test_a_store_can_be_closed_by_what_a_message_brings_about(store: RedisStore)
     assert thread is not None
     thread.join(20)
     assert not thread.is_alive()
+
+
+_FORKING = """
+import os, sys, threading
+from breaker.sync import RedisStore
+store = RedisStore.from_url(sys.argv[1], timeout_seconds=5)
+store.names()
+pool = store._client.connection_pool
+owner = {"pool": pool, "events of the pool": pool._event_dispatcher, "fork": pool}[sys.argv[2]]
+lock = owner._fork_lock if sys.argv[2] == "fork" else owner._lock
+holding = threading.Thread(target=lock.acquire)
+holding.start()
+holding.join()
+child = os.fork()
+if child == 0:
+    store.names()
+    os._exit(7)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+@pytest.mark.parametrize("held", ["pool", "events of the pool", "fork"])
+def test_a_forked_child_waits_for_no_lock_that_a_thread_of_its_parent_held(redis_url: str, held: str) -> None:
+    """Another thread may have been taking or giving back a connection, and it does not exist in the child."""
+    program = [sys.executable, "-W", "ignore", "-c", _FORKING, redis_url, held]
+    with subprocess.Popen(program, start_new_session=True) as parent:
+        try:
+            assert parent.wait(10) == 7
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_a_client_of_the_users_own_stays_open(redis_url: str) -> None:
