@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, Self, TypeVar
 
 from redis import Redis
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import MaxConnectionsError, NoScriptError, ReadOnlyError, ResponseError
 
 from breaker import _wire
 from breaker._address import parse
@@ -205,6 +205,10 @@ class RedisStore:
                 # one that took its place.
                 self._client.connection_pool.disconnect(inuse_connections=False)
                 self._feed.reconnect()
+            elif self._owns_client and isinstance(error.__cause__, MaxConnectionsError):
+                # There are more than ever are in use: a command that is interrupted as it takes or gives back its
+                # connection, the driver keeps that for ever. Those that are in use are closed when they are given back.
+                self._client.connection_pool.reset()
             raise
 
     def _run_registered(self, name: str, script: Script, arguments: _wire.Arguments) -> list[Any]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -482,6 +483,24 @@ def test_a_store_can_be_closed_by_what_a_message_brings_about(store: RedisStore)
     assert thread is not None
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_connections_that_interruptions_have_lost_are_replaced(store: RedisStore, cli: redis.Redis) -> None:
+    """A process that was interrupted often finds Redis all the same, and closes what the driver kept."""
+    pool = store._client.connection_pool
+    lost = [weakref.ref(pool.get_connection()) for _ in range(pool.max_connections)]
+    with pytest.raises(StoreUnavailableError, match="Too many connections"):
+        store.snapshot(NAME)
+    assert not any(connection() for connection in lost)
+
+    def answers() -> bool:
+        """Ask."""
+        with suppress(StoreUnavailableError):
+            store.snapshot(NAME)
+        return not store.degraded
+
+    wait_until(answers, "the store is there again")
+    wait_until(lambda: len(cli.client_list()) == 2, "only the store and the person on call are connected")
 
 
 _FORKING = """
