@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from redis.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import ResponseError
 
 # What every step gets at least. A thread that was kept from running finds its deadline passed and the answer in the
 # socket; without a last look it would take its own pause for an absence of the store.
@@ -66,14 +67,37 @@ class _InTime(_Connection):
     def socket_connect_timeout(self) -> float | None:
         return _shorter(self._socket_connect_timeout)
 
+    # How many commands were sent whose answers were not read.
+    _unanswered = 0
+
+    def connect(self) -> None:
+        # The pool does this before it hands a connection out. The last command may have been interrupted between its
+        # two halves, and its answer, should it not have arrived yet, would be taken for that of the next one.
+        if self._unanswered and self._sock:
+            self.disconnect()
+        super().connect()  # type: ignore[no-untyped-call]
+
+    def disconnect(self, *args: Any, **options: Any) -> None:
+        super().disconnect(*args, **options)  # type: ignore[no-untyped-call]
+        self._unanswered = 0
+
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the driver's
+        socket: Any = self._sock
+        self._unanswered = self._unanswered + 1 if socket else 1
         self.update_current_socket_timeout(-1)  # To what is left now; it holds for the answer as well.
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, disconnect_on_error: bool = True, **options: Any) -> Any:
         # One that was interrupted must not give its answer to the next command; the driver's own connection by
         # Sentinels leaves that to chance.
-        return super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)
+        try:
+            answer = super().read_response(*args, disconnect_on_error=disconnect_on_error, **options)
+        except ResponseError:
+            self._unanswered = max(0, self._unanswered - 1)  # That is an answer as well.
+            raise
+        # A subscription hears more than it has asked for.
+        self._unanswered = max(0, self._unanswered - 1)
+        return answer
 
 
 def _shorter(seconds: float | None) -> float:

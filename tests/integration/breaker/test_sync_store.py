@@ -71,6 +71,11 @@ def fails() -> str:
     raise ProviderDownError
 
 
+def interrupt(*_: object, **__: object) -> None:
+    """Raise what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def fail(breaker: CircuitBreaker, times: int) -> None:
     """Make failing calls."""
     for _ in range(times):
@@ -501,6 +506,24 @@ def test_connections_that_interruptions_have_lost_are_replaced(store: RedisStore
 
     wait_until(answers, "the store is there again")
     wait_until(lambda: len(cli.client_list()) == 2, "only the store and the person on call are connected")
+
+
+def test_the_answer_to_a_command_that_was_interrupted_is_nobody_elses(
+    store: RedisStore, cli: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when Ctrl-C comes after the command was sent and before anybody waits for its answer."""
+    assert store.names() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(store._client, "parse_response", interrupt)
+        cli.execute_command("CLIENT", "PAUSE", 200)  # type: ignore[no-untyped-call]
+        with pytest.raises(KeyboardInterrupt):
+            store.names()
+    assert store.snapshot(NAME) is None
+    with pytest.raises(redis.ResponseError):
+        store._client.execute_command("NONSENSE")  # type: ignore[no-untyped-call]
+    before = cli.info()["total_connections_received"]
+    assert store.names() == []
+    assert cli.info()["total_connections_received"] == before, "nothing else was connected anew"
 
 
 _FORKING = """
