@@ -75,7 +75,12 @@ class _InTime(_Connection):
         # two halves, and its answer, should it not have arrived yet, would be taken for that of the next one.
         if self._unanswered and self._sock:
             self.disconnect()
-        super().connect()  # type: ignore[no-untyped-call]
+        try:
+            super().connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            # Interrupted, perhaps before it has said who it is. The driver takes whatever has a socket for connected.
+            self.disconnect()
+            raise
 
     def disconnect(self, *args: Any, **options: Any) -> None:
         super().disconnect(*args, **options)  # type: ignore[no-untyped-call]

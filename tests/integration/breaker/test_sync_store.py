@@ -526,6 +526,17 @@ def test_the_answer_to_a_command_that_was_interrupted_is_nobody_elses(
     assert cli.info()["total_connections_received"] == before, "nothing else was connected anew"
 
 
+def test_a_connection_that_was_interrupted_as_it_was_opened_is_opened_anew(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when Ctrl-C comes after it has a socket and before it has said who it is."""
+    with monkeypatch.context() as patch:
+        patch.setattr(store._client.connection_pool.connection_class, "on_connect_check_health", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.names()
+    assert store.names() == []
+
+
 _FORKING = """
 import os, sys, threading
 from breaker.sync import RedisStore
