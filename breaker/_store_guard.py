@@ -32,19 +32,34 @@ class Presence:
     def __init__(self) -> None:
         self._try_again_at = {True: 0.0, False: 0.0}
         self._fails_to_write = False
+        self._returns = 0
         self.degraded = False
 
-    def check(self, *, reads: bool = False) -> None:
-        """Let a command be tried, or raise `StoreUnavailableError` while the store is away."""
+    def check(self, *, reads: bool = False) -> int:
+        """Let a command be tried, or raise `StoreUnavailableError` while the store is away.
+
+        Returns:
+            How often the store had come back before the command began.
+        """
         if self.degraded:
             now = time.monotonic()
             if now < self._try_again_at[reads]:
                 raise StoreUnavailableError("the store is away; the next attempt is due shortly")
             # Claimed before the attempt, so that one call at a time finds out how the store is.
             self._try_again_at[reads] = now + _PAUSE_SECONDS
+        return self._returns
 
-    def note_absence(self, error: Exception, *, reads: bool = False) -> str:
-        """Take that a command failed; returns what to log of it, if anything."""
+    def note_absence(self, error: Exception, returns: int, *, reads: bool = False) -> str:
+        """Take that a command failed; returns what to log of it, if anything.
+
+        Args:
+            error: What went wrong.
+            returns: What `check` gave. Whatever began before the store came back says nothing of it now: of many
+                commands that wait for a frozen server, some are answered when it goes on and the others are too late.
+            reads: Whether the command only reads.
+        """
+        if returns != self._returns:
+            return ""
         self._fails_to_write = self._fails_to_write or not reads
         if self.degraded:
             return ""
@@ -57,6 +72,7 @@ class Presence:
         if not self.degraded or (reads and self._fails_to_write):
             return ""
         self.degraded = self._fails_to_write = False
+        self._returns += 1
         return "the store answers again; the shared circuits are back in force"
 
 
@@ -98,7 +114,7 @@ class StoreGuard:
         presence = self._presences.get(part)
         if presence is None:
             presence = self._presences[part] = Presence()
-        presence.check(reads=reads)
+        returns = presence.check(reads=reads)
         try:
             with HeedingCancellation():
                 reply = await self._deadlines.bound(self._in_turn(command))
@@ -107,7 +123,7 @@ class StoreGuard:
             raise
         except Exception as error:
             # Whatever a driver raises, beyond its own family too, must not become the outage of what is guarded.
-            log_change(presence.note_absence(error, reads=reads))
+            log_change(presence.note_absence(error, returns, reads=reads))
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
         log_change(presence.note_answer(reads=reads))
         return reply

@@ -46,7 +46,7 @@ class StoreGuard(Presence):
         if self._closed.is_set():
             raise StoreUnavailableError("the store is closed")
         with self._lock:
-            self.check(reads=reads)
+            returns = self.check(reads=reads)
         try:
             reply = self._bounded(command)
         except ScriptError:
@@ -56,7 +56,7 @@ class StoreGuard(Presence):
             raise
         except Exception as error:
             with self._lock:
-                change = "" if self._closed.is_set() else self.note_absence(error, reads=reads)
+                change = "" if self._closed.is_set() else self.note_absence(error, returns, reads=reads)
             log_change(change)
             raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
         with self._lock:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
 from tests.conformance.replica import Replica
+from tests.support.forkserver import PROCESSES
 
 _PATIENCE_SECONDS = 30.0
-
-# From a server that has imported everything already, which takes a process longer than most tests.
-_forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["tests.conformance.replica"])
 
 
 async def readable(pipe: Connection[Any, Any]) -> None:
@@ -50,8 +46,8 @@ class Worker:
     """The other end: a replica in a process of its own."""
 
     def __init__(self) -> None:
-        self._pipe, theirs = _forkserver.Pipe()
-        self._process = _forkserver.Process(target=be_a_replica, args=(theirs,), daemon=True)
+        self._pipe, theirs = PROCESSES.Pipe()
+        self._process = PROCESSES.Process(target=be_a_replica, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
 

@@ -191,7 +191,8 @@ async def test_a_circuit_in_a_mode_is_read_again_as_long_as_redis_answers(
         nonlocal failed, overtaken
         if not failed:
             failed = True
-            replica.store._guard._presences[""].note_absence(ConnectionError("for a moment"))
+            presence = replica.store._guard._presences[""]
+            presence.note_absence(ConnectionError("for a moment"), presence.check())
         view = await really(name)
         replica.store._feed._untold.clear()  # a message has told of something newer
         overtaken += 1

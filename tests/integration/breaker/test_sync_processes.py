@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +13,13 @@ import pytest
 
 from breaker import BreakerConfig, CallNotPermittedError
 from breaker.sync import CircuitBreaker, RedisStore
+from tests.support.forkserver import PROCESSES
 from tests.support.processes import wait_until
 from tests.support.replica import NAME, ProviderDownError
 
 # A lease that is long enough for a busy machine to see that it is kept, and short enough to wait for.
 CONFIG = BreakerConfig(cooldown_seconds=0.3, call_timeout_seconds=3, lease_seconds=3.5)
 _THREADS = 8
-_processes = multiprocessing.get_context("forkserver")
 
 
 def be_a_replica(pipe: Connection[Any, Any], url: str) -> None:
@@ -64,8 +63,8 @@ class Worker:
     """A process that is such a replica."""
 
     def __init__(self, url: str) -> None:
-        self.pipe, theirs = _processes.Pipe()
-        self.process = _processes.Process(target=be_a_replica, args=(theirs, url), daemon=True)
+        self.pipe, theirs = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(target=be_a_replica, args=(theirs, url), daemon=True)
         self.process.start()
 
     def ask(self, word: str) -> Any:
@@ -101,7 +100,8 @@ def test_of_the_threads_of_three_processes_one_probes(fleet: list[Worker]) -> No
     prober.pipe.send("charged")
     ends: Counter[str] = sum((each for each in [*said, prober.heard()] if each != "inside"), Counter())
     assert ends == {"charged": 1, "probing": 3 * _THREADS - 1}
-    assert [worker.ask("fail") for worker in fleet] == ["failed"] * 3, "closed: calls go through again"
+    wait_until(lambda: not any(worker.ask("refuses") for worker in fleet), "everybody knows that it has closed")
+    assert [worker.ask("fail") for worker in fleet] == ["failed"] * 3, "calls go through again"
 
 
 def test_a_prober_whose_process_is_killed_is_replaced_after_its_lease(fleet: list[Worker]) -> None:

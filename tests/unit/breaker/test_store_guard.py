@@ -49,9 +49,40 @@ def test_a_store_that_is_away_is_tried_by_one_call_and_one_look_a_second(monkeyp
             through += 1
         return through
 
-    presence.note_absence(OSError())
+    presence.note_absence(OSError(), presence.check())
     for _ in range(2):
         seconds += 0.9375
         assert (tried(reads=False), tried(reads=True)) == (0, 0)
         seconds += 0.0625
         assert (tried(reads=False), tried(reads=True)) == (1, 1)
+
+
+async def test_a_command_from_before_the_store_came_back_takes_it_away_no_more() -> None:
+    """Of those that wait for a frozen server some are answered when it goes on; the others say nothing of it then."""
+    guard, thawed = StoreGuard(60, 9), asyncio.Event()
+
+    async def answers() -> str:
+        await thawed.wait()
+        return "PONG"
+
+    async def is_too_late() -> str:
+        await thawed.wait()
+        await asyncio.sleep(0)
+        raise TimeoutError("no answer")
+
+    async def fails() -> str:
+        raise TimeoutError("no answer")
+
+    answered, late = (asyncio.create_task(guard.run(command)) for command in (answers, is_too_late))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailableError):
+        await guard.run(fails)
+    assert guard.away == [""]
+    thawed.set()
+    assert await answered == "PONG"
+    with pytest.raises(StoreUnavailableError):
+        await late
+    assert guard.away == []
+    with pytest.raises(StoreUnavailableError):
+        await guard.run(fails)
+    assert guard.away == [""]
