@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from breaker import (
     State,
 )
 from breaker import _fork as fork
-from breaker.sync import CircuitBreaker
+from breaker.sync import CircuitBreaker, RedisStore
 from tests.support.stores import ManualClock
 from tests.unit.breaker.sync.support import ProviderDownError, TellingStore, fails, in_thread, works
 
@@ -130,3 +132,16 @@ def test_a_forked_child_has_timers_of_its_own() -> None:
     """What runs in the parent's thread runs in the child's."""
     child = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKING], timeout=40, check=False)
     assert child.returncode == 7
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1", "redis+sentinel://127.0.0.1:26379/primary"])
+def test_a_forked_child_has_the_drivers_locks_to_itself(url: str) -> None:
+    """Another thread of the parent may have held one, which does not exist in the child and lets nobody in."""
+    with closing(RedisStore.from_url(url)) as store:
+        pool: Any = store._client.connection_pool
+        asking = pool.sentinel_manager.sentinels if "sentinel" in url else []
+        pools = [pool, *(sentinel.connection_pool for sentinel in asking)]
+        for each in pools:
+            in_thread(each._lock.acquire)
+        fork._begin_anew()
+        assert all(each._lock.acquire(blocking=False) for each in pools)
