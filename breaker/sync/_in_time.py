@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -55,6 +56,9 @@ else:
 class _InTime(_Connection):
     """Bounds connecting, authenticating, sending and answering together; a driver's timeouts bound each alone."""
 
+    # How many commands were sent whose answers were not read.
+    _unanswered = 0
+
     @property
     def socket_timeout(self) -> float | None:
         return _shorter(self._socket_timeout)
@@ -66,9 +70,6 @@ class _InTime(_Connection):
     @property  # type: ignore[misc] # set by what is not used here only
     def socket_connect_timeout(self) -> float | None:
         return _shorter(self._socket_connect_timeout)
-
-    # How many commands were sent whose answers were not read.
-    _unanswered = 0
 
     def connect(self) -> None:
         # The pool does this before it hands a connection out. The last command may have been interrupted between its
@@ -85,6 +86,15 @@ class _InTime(_Connection):
     def disconnect(self, *args: Any, **options: Any) -> None:
         super().disconnect(*args, **options)  # type: ignore[no-untyped-call]
         self._unanswered = 0
+
+    def can_read(self, timeout: float = 0) -> bool:
+        parser: Any = self._parser
+        there_is_something = bool(super().can_read(timeout))
+        if there_is_something and isinstance(self._sock, ssl.SSLSocket) and not parser._reader.has_data():  # noqa: SLF001
+            # With TLS 1.3 a server sends tickets after the handshake. The driver looks whether the socket has anything
+            # and takes them for data that nobody asked for; to read is what tells.
+            return bool(parser.read_from_socket(timeout=0, raise_on_timeout=False))
+        return there_is_something
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the driver's
         socket: Any = self._sock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -83,6 +84,22 @@ async def test_threads_go_through_tls_as_well(server: RedisServer, authority: Au
         assert not store.degraded
         assert sync.CircuitBreaker(NAME, unknown, STRICT).call(lambda: "charged") == "charged"
         assert unknown.degraded
+
+
+def test_the_tickets_of_a_server_are_no_answer_that_nobody_asked_for(server: RedisServer, authority: Authority) -> None:
+    """They follow the handshake of TLS 1.3; a driver that counts them as data finds no connection that is ready."""
+    url = f"rediss://{server.address}?ssl_ca_certs={authority.file}"
+    with closing(sync.RedisStore.from_url(url, timeout_seconds=5)) as store:
+        connection: Any = store._client.connection_pool.make_connection()
+        connection.connect()
+        assert select.select([connection._sock], [], [], 20)[0], "the tickets are there"
+        assert not connection.can_read()
+        connection.send_command("PING")
+        assert select.select([connection._sock], [], [], 20)[0]
+        assert [connection.can_read(), connection.can_read()] == [True, True], "read, and not taken out"
+        assert connection.read_response() == b"PONG"
+        assert not connection.can_read()
+        connection.disconnect()
 
 
 @pytest.mark.parametrize("wrong", ["authority", "host", "none", "no TLS"])
