@@ -63,10 +63,8 @@ def free(client: Redis) -> None:
     if isinstance(pool, SentinelConnectionPool):
         for sentinel in pool.sentinel_manager.sentinels:
             free(sentinel)
-    dispatchers = [getattr(holder, "_event_dispatcher", None) for holder in (client, pool)]
-    for owner in (pool, *dispatchers):
-        if owner is not None:
-            owner._lock = threading.RLock()  # noqa: SLF001 - the driver has no other name for it
+    for owner in (pool, getattr(pool, "_event_dispatcher", pool), getattr(client, "_event_dispatcher", pool)):
+        owner._lock = threading.RLock()  # noqa: SLF001 - the driver has no other name for it
     pool._fork_lock = threading.RLock()  # noqa: SLF001
     client.single_connection_lock = threading.RLock()
 
