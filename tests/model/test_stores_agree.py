@@ -294,7 +294,6 @@ def test_memory_fakeredis_and_a_real_server_answer_alike(valkey_url: str) -> Non
     _run(("memory", "fake", "real"), valkey_url, examples=15)
 
 
-@pytest.mark.timeout(120)
 def test_memory_and_a_real_server_answer_alike(server_url: str) -> None:
     """The same commands at the same times get the same answers from the Python machine and from each real server."""
     _run(("memory", "real"), server_url, examples=60)
@@ -308,7 +307,6 @@ _SHOW_SELDOM = {
 }
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "mistake",
     [mistake for mistake in MISTAKES if mistake.name not in _SHOW_SELDOM],
